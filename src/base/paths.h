@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Where things are: run, state, cache and store directories, and the programs beside this one.
+ */
+#ifndef STASIS_BASE_PATHS_H
+#define STASIS_BASE_PATHS_H
+
+#include <stddef.h>
+
+#include "base/err.h"
+
+/*
+ * Sockets and pid files: STASIS_RUN_DIR, else root: /run/stasis, else $XDG_RUNTIME_DIR/stasis,
+ * else /tmp/stasis-<uid>. Clusters' disks and records: STASIS_STATE_DIR, else root:
+ * /var/lib/stasis, else ${XDG_STATE_HOME:-~/.local/state}/stasis. Images and templates:
+ * STASIS_CACHE_DIR, else ${XDG_CACHE_HOME:-~/.cache}/stasis. Checkpoints: STASIS_STORE_DIR,
+ * else <state>/store.
+ */
+int paths_run_dir(char *ret_path, size_t size, struct err *err);
+int paths_state_dir(char *ret_path, size_t size, struct err *err);
+int paths_cache_dir(char *ret_path, size_t size, struct err *err);
+int paths_store_dir(char *ret_path, size_t size, struct err *err);
+/* <run>/stasisd.sock */
+int paths_socket(char *ret_path, size_t size, struct err *err);
+
+/* A program or script of the project: STASIS_LIBEXEC_DIR/<name>, else beside the running
+ * program, else
+ * ../libexec/stasis/<name> from it. -ENOENT names all places. */
+int paths_program(const char *name, char *ret_path, size_t size, struct err *err);
+
+#endif
