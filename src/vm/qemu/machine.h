@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* A VM as the parts of the QEMU implementation share it. */
+#ifndef STASIS_VM_QEMU_MACHINE_H
+#define STASIS_VM_QEMU_MACHINE_H
+
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/err.h"
+#include "vm/qmp/qmp.h"
+#include "vm/vm.h"
+
+enum {
+	VM_COMMAND_MS =
+		30000, /* commands that QEMU answers at once, on a host that may be very busy */
+};
+
+struct vm {
+	struct vm_config config;
+	struct qmp *qmp;
+	pid_t pid;
+	uint64_t start_time;
+	int pidfd;
+	int ram_fd;
+};
+
+/* qmp_execute() within VM_COMMAND_MS; when QEMU has ended, the sentence says so and cites its
+ * log. */
+int vm_command(struct vm *vm, const char *command, json_t *args, json_t **ret_value,
+	       struct err *err);
+
+/* After a failed call: if QEMU has ended, put that and the end of its log into the sentence.
+ * Returns -err->code. */
+int vm_explain(const struct vm *vm, int rc, struct err *err);
+
+/* QEMU's run state as query-status has it: "running", "paused", "postmigrate", "inmigrate", …
+ */
+int vm_run_state(struct vm *vm, char *ret_state, size_t size, struct err *err);
+
+/* Path of a file of the VM's directory, or of its run directory. */
+int vm_dir_path(const struct vm_config *config, const char *name, char *ret_path, size_t size,
+		struct err *err);
+int vm_run_path(const struct vm_config *config, const char *name, char *ret_path, size_t size,
+		struct err *err);
+
+#endif

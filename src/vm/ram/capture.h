@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* RAM capture: pre-copy while the VM runs, compare-and-copy while it is paused, into staging
+ * memory. */
+#ifndef STASIS_VM_RAM_CAPTURE_H
+#define STASIS_VM_RAM_CAPTURE_H
+
+#include <stdint.h>
+
+#include "base/err.h"
+
+enum { RAM_PAGE_BYTES = 4096 };
+
+struct ram_capture;
+
+struct ram_pass {
+	uint64_t read_bytes;   /* populated RAM that was looked at */
+	uint64_t copied_bytes; /* of it, copied because it differed */
+};
+
+/*
+ * Map ram_fd (shared, read-only) and reserve staging of the same size; staging is touched only
+ * where RAM holds something, so that zero pages and holes of the file cost nothing.
+ */
+int ram_capture_create(int ram_fd, uint64_t ram_bytes, struct ram_capture **ret_capture,
+		       struct err *err);
+void ram_capture_destroy(struct ram_capture *capture);
+
+/*
+ * One pass over RAM: pages that differ from staging are copied. Call it while the VM runs
+ * (pre-copy), then once more while it is paused; only after that is staging the VM's RAM of the
+ * instant. `threads` 0: all processors.
+ */
+int ram_capture_pass(struct ram_capture *capture, unsigned int threads,
+		     struct ram_pass *ret_pass, struct err *err);
+
+/* Staging as it is: the first offset >= `offset` that may hold non-zero bytes (UINT64_MAX:
+ * none), and its bytes. */
+uint64_t ram_capture_next_data(const struct ram_capture *capture, uint64_t offset);
+const void *ram_capture_bytes(const struct ram_capture *capture, uint64_t offset);
+
+/* An upper bound of the staging memory a capture of this RAM will need now: its populated
+ * bytes. */
+int ram_populated_bytes(int ram_fd, uint64_t *ret_bytes, struct err *err);
+
+/* Copy the populated, non-zero pages of `from_fd` into the all-zero `to_fd`: clones a
+ * template's RAM. */
+int ram_clone(int from_fd, int to_fd, uint64_t ram_bytes, unsigned int threads,
+	      struct err *err);
+
+#endif

@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* One virtual machine: launch, adopt, pause, capture, restore, end. The hypervisor behind these
+ * calls is QEMU. */
+#ifndef STASIS_VM_VM_H
+#define STASIS_VM_VM_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/err.h"
+#include "base/io.h"
+
+enum { VM_NAME_MAX = 64 };
+
+/* What is the same for every VM of a machine type: part of a checkpoint's identity, since a
+ * restore needs it unchanged. */
+struct vm_machine {
+	char qemu_version[32]; /* "7.2.22", from query-version */
+	char machine[32];      /* "pc-q35-7.2": versioned, never an alias */
+	char accel[16];        /* "kvm" or "tcg" */
+	char cpu[64];          /* -cpu argument */
+};
+
+/*
+ * Choose machine and accelerator: KVM only if the processor says vmx or svm, /dev/kvm opens and
+ * a probe guest (kernel and initrd with "stasis.probe") really comes up within its deadline;
+ * else TCG. `ret_why` gets one sentence saying so, with the reason. `want` is "auto", "kvm" or
+ * "tcg"; an impossible "kvm" is an error.
+ */
+int vm_machine_probe(const char *want, const char *kernel, const char *initrd,
+		     struct vm_machine *ret_machine, char *ret_why, size_t why_size,
+		     struct err *err);
+
+struct vm_config {
+	char name[VM_NAME_MAX];
+	char dir[IO_PATH_MAX];     /* disk layers, logs; on a real file system */
+	char run_dir[IO_PATH_MAX]; /* sockets: qmp.sock debug.sock agent.sock console.sock;
+				      short, for sun_path */
+	uint64_t memory_bytes;
+	unsigned int cpus;
+	struct vm_machine machine;
+	char kernel[IO_PATH_MAX], initrd[IO_PATH_MAX], cmdline[1024];
+	char base_disk[IO_PATH_MAX], base_format[8]; /* "raw" or "qcow2"; never written */
+	char genid[37]; /* vmgenid GUID; another one at each start from a saved state */
+	pid_t net_pid;  /* the cluster's network holder, see vm/net/net.h; 0: the card has no
+			   cable */
+	char tap[16];   /* name of the VM's tap in that namespace */
+	unsigned int host_mtu;
+};
+
+struct vm;
+
+/*
+ * Start QEMU, stopped (-S), detached from the caller's life (own session; it outlives its
+ * daemon), and connect QMP. `ram_fd` is a memfd of memory_bytes, RAM of the guest, shared
+ * (memory-backend-file on /proc/self/fd, share=on); its contents count when `incoming`.
+ * Monitors, both QMP: qmp.sock is ours, debug.sock is for people and benchmarks. The disk's
+ * active layer `dir`/disk.qcow2 must exist (vm_disk_create or a restored one); a next.qcow2
+ * left over is removed when `incoming`, else -EEXIST. With `incoming` the VM waits for
+ * vm_load_state(). Boots nothing until vm_resume().
+ */
+int vm_launch(const struct vm_config *config, int ram_fd, bool incoming, struct vm **ret_vm,
+	      struct err *err);
+
+/* Take over a QEMU that another daemon started: pid and its start time (so that a reused pid is
+ * not mistaken); opens its RAM through /proc. -ESRCH when it is gone. */
+int vm_adopt(const struct vm_config *config, pid_t pid, uint64_t start_time, struct vm **ret_vm,
+	     struct err *err);
+
+/* End the process if it runs (SIGKILL, waited for), remove its sockets. The disk stays. */
+void vm_kill(struct vm *vm);
+/* Forget the VM without touching the process. NULL is allowed. */
+void vm_release(struct vm *vm);
+
+pid_t vm_pid(const struct vm *vm);
+uint64_t vm_start_time(const struct vm *vm);
+int vm_pidfd(const struct vm *vm);  /* becomes readable when the process ends */
+int vm_ram_fd(const struct vm *vm); /* borrowed */
+bool vm_alive(const struct vm *vm);
+/* Resident bytes of the process and bytes populated in its RAM. */
+int vm_usage(const struct vm *vm, uint64_t *ret_rss_bytes, uint64_t *ret_ram_bytes,
+	     struct err *err);
+
+int vm_pause(struct vm *vm, struct err *err); /* QMP stop */
+int vm_resume(struct vm *vm,
+	      struct err *err); /* QMP cont, from paused, postmigrate or prelaunch */
+int vm_running(struct vm *vm, bool *ret_running, struct err *err);
+int vm_powerdown(struct vm *vm, int64_t deadline_ns,
+		 struct err *err); /* quit QEMU in an orderly way (QMP quit) */
+
+/* Device state without RAM (x-ignore-shared) of a paused VM into state_fd (a memfd), and back
+ * into an `incoming` one. 421 KB, some 11 ms. After saving, vm_resume() goes on as if nothing
+ * had been. */
+int vm_save_state(struct vm *vm, int state_fd, struct err *err);
+int vm_load_state(struct vm *vm, int state_fd, struct err *err);
+
+/*
+ * Disk. Normally the chain is base ← disk.qcow2 (active). A checkpoint does: vm_disk_prepare()
+ * while running: makes next.qcow2 and adds it as a node; vm_disk_switch() while paused, before
+ * vm_save_state(): disk.qcow2 is frozen and readable by anyone, next.qcow2 active; later,
+ * running, vm_disk_merge(): commits next.qcow2 back into disk.qcow2, makes disk.qcow2 active
+ * and removes next.qcow2; -ETIMEDOUT leaves it going on. vm_disk_heal() brings the chain back
+ * from any instant of that, whoever began it (used on abort and on adoption); it is idempotent.
+ * A VM whose state was saved and that was not resumed does not own its disk: healing resumes
+ * it. -EBUSY before vm_load_state().
+ */
+int vm_disk_create(const struct vm_config *config,
+		   struct err *err); /* a fresh disk.qcow2 over the base */
+int vm_disk_prepare(struct vm *vm, struct err *err);
+int vm_disk_switch(struct vm *vm, struct err *err);
+int vm_disk_merge(struct vm *vm, int64_t deadline_ns, struct err *err);
+int vm_disk_heal(struct vm *vm, int64_t deadline_ns, struct err *err);
+int vm_disk_frozen_path(const struct vm *vm, char *ret_path, size_t size, struct err *err);
+/* Point a restored disk.qcow2 at the base's present path (qemu-img rebase -u). */
+int vm_disk_rebase(const struct vm_config *config, struct err *err);
+/* Layers in use, the base included: 2 outside of a checkpoint. */
+int vm_disk_chain_length(struct vm *vm, unsigned int *ret_layers, struct err *err);
+
+#endif
