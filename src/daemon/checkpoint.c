@@ -1,0 +1,572 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * One coordinated checkpoint of a cluster, as a table of phases.
+ *
+ * Each phase works on all VMs at once and ends when the last VM has done it: that is the
+ * barrier which keeps a VM from running on before all are captured. Whatever fails, the way
+ * back is one and the same: let the VMs run, heal their disk chains, tell the agents, drop what
+ * was written. Nothing is written to a disk between "pause" and "resume", unless staging memory
+ * is short.
+ */
+#include "daemon/checkpoint.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/fault.h"
+#include "base/log.h"
+#include "base/parallel.h"
+#include "daemon/guest.h"
+#include "daemon/image.h"
+#include "daemon/launch.h"
+#include "daemon/manifest.h"
+#include "vm/ram/capture.h"
+
+enum { AGENT_MS = 15000, DRAIN_MS = 30000, MERGE_MS = 300000 };
+
+/* Memory left to the host beyond staging, and disk left beyond the checkpoint. */
+#define STAGING_RESERVE_BYTES (128ULL << 20)
+#define STORE_RESERVE_BYTES   (16ULL << 20)
+
+struct ckpt_vm {
+	struct ram_capture *capture;
+	int state_fd;
+	struct manifest_vm parts;
+};
+
+struct ckpt {
+	struct cluster *cluster;
+	struct progress *progress;
+	const char *tag;
+	char id[STORE_ID_MAX];
+	struct store_txn *txn;
+	struct ckpt_vm *vms;
+	struct manifest_doc doc;
+	bool direct; /* staging does not fit: RAM is written to the store while the VMs are
+			stopped */
+	bool released, committed;
+	int64_t begin_ns;
+	atomic_uint_fast64_t stored_bytes;
+	uint64_t to_store_bytes;
+};
+
+static struct node *ckpt_node(const struct ckpt *ckpt, size_t index)
+{
+	return &ckpt->cluster->nodes[index];
+}
+
+static int ckpt_each(struct ckpt *ckpt, parallel_fn fn, struct err *err)
+{
+	return parallel_each(ckpt->cluster->spec.vms, fn, ckpt, err);
+}
+
+/* prepare: everybody is alive and healthy, and there is room. */
+
+static int prepare_one(size_t index, void *arg, struct err *err)
+{
+	struct node *node = ckpt_node(arg, index);
+
+	if (!node->vm || !vm_alive(node->vm))
+		return err_set(err, ESRCH, "%s does not run; restart the cluster first",
+			       node->config.name);
+	return vm_disk_heal(node->vm, deadline_in_ms(MERGE_MS), err);
+}
+
+static int prepare_room(struct ckpt *ckpt, struct err *err)
+{
+	uint64_t ram = 0, disk = 0, memory_free, store_free;
+	struct stat st;
+	int rc = 0;
+
+	for (unsigned int i = 0; i < ckpt->cluster->spec.vms && rc == 0; i++) {
+		struct node *node = ckpt_node(ckpt, i);
+		char path[IO_PATH_MAX];
+		uint64_t bytes = 0;
+
+		rc = ram_populated_bytes(vm_ram_fd(node->vm), &bytes, err);
+		ram += bytes;
+		if (rc == 0)
+			rc = vm_disk_frozen_path(node->vm, path, sizeof(path), err);
+		if (rc == 0 && stat(path, &st) == 0)
+			disk += (uint64_t)st.st_blocks * 512;
+	}
+	if (rc == 0)
+		rc = io_memory_available(&memory_free, err);
+	if (rc == 0)
+		rc = io_free_bytes(store_dir(the_daemon.store), &store_free, err);
+	if (rc < 0)
+		return rc;
+	if (store_free < ram + disk + STORE_RESERVE_BYTES)
+		return err_set(
+			err, ENOSPC,
+			"the store %s has %llu MiB free, a checkpoint of %s may need %llu MiB; remove old "
+			"ones (stasis rm) or set STASIS_STORE_DIR",
+			store_dir(the_daemon.store), (unsigned long long)(store_free >> 20),
+			ckpt->cluster->spec.name,
+			(unsigned long long)((ram + disk + STORE_RESERVE_BYTES) >> 20));
+	ckpt->to_store_bytes =
+		ckpt->cluster->spec.vms * ckpt->cluster->spec.memory_bytes + disk;
+	ckpt->direct = ram + STAGING_RESERVE_BYTES > memory_free;
+	if (ckpt->direct)
+		log_warn(
+			"ckpt=%s staging would need %llu MiB, %llu MiB are free: RAM is written while the VMs "
+			"are stopped",
+			ckpt->id, (unsigned long long)(ram >> 20),
+			(unsigned long long)(memory_free >> 20));
+	return 0;
+}
+
+static int ckpt_prepare(struct ckpt *ckpt, struct err *err)
+{
+	int rc = ckpt_each(ckpt, prepare_one, err);
+
+	if (rc == 0)
+		rc = guest_ping(ckpt->cluster, AGENT_MS, err);
+	if (rc == 0)
+		rc = prepare_room(ckpt, err);
+	if (rc == 0)
+		rc = image_put(ckpt->cluster->image_dir, &ckpt->doc.image, err);
+	return rc;
+}
+
+static int overlay_one(size_t index, void *arg, struct err *err)
+{
+	return vm_disk_prepare(ckpt_node(arg, index)->vm, err);
+}
+
+static int ckpt_overlay(struct ckpt *ckpt, struct err *err)
+{
+	return ckpt_each(ckpt, overlay_one, err);
+}
+
+/* precopy and ram: one pass each, VM after VM, each with all processors. */
+
+static int ckpt_pass(struct ckpt *ckpt, struct err *err)
+{
+	int rc = 0;
+
+	for (unsigned int i = 0; i < ckpt->cluster->spec.vms && rc == 0; i++) {
+		struct ram_pass pass;
+
+		rc = ram_capture_pass(ckpt->vms[i].capture, 0, &pass, err);
+		log_debug("ckpt=%s vm=vm%u read %llu KiB, copied %llu KiB", ckpt->id, i,
+			  (unsigned long long)(pass.read_bytes >> 10),
+			  (unsigned long long)(pass.copied_bytes >> 10));
+	}
+	return rc;
+}
+
+static int ckpt_precopy(struct ckpt *ckpt, struct err *err)
+{
+	int rc = 0;
+
+	if (ckpt->direct)
+		return 0;
+	for (unsigned int i = 0; i < ckpt->cluster->spec.vms && rc == 0; i++)
+		rc = ram_capture_create(vm_ram_fd(ckpt_node(ckpt, i)->vm),
+					ckpt->cluster->spec.memory_bytes, &ckpt->vms[i].capture,
+					err);
+	return rc < 0 ? rc : ckpt_pass(ckpt, err);
+}
+
+static int ckpt_drain(struct ckpt *ckpt, struct err *err)
+{
+	ckpt->released = true;
+	return guest_phase(ckpt->cluster, "drain", ckpt->id, DRAIN_MS, err);
+}
+
+static int ckpt_release(struct ckpt *ckpt, struct err *err)
+{
+	return guest_phase(ckpt->cluster, "release", ckpt->id, DRAIN_MS, err);
+}
+
+static int pause_one(size_t index, void *arg, struct err *err)
+{
+	struct node *node = ckpt_node(arg, index);
+	int rc = vm_pause(node->vm, err);
+
+	pthread_mutex_lock(&the_daemon.lock);
+	node->paused = rc == 0;
+	pthread_mutex_unlock(&the_daemon.lock);
+	return rc;
+}
+
+static int ckpt_pause(struct ckpt *ckpt, struct err *err)
+{
+	ckpt->doc.pause_ns = clock_mono_ns();
+	return ckpt_each(ckpt, pause_one, err);
+}
+
+static int disk_one(size_t index, void *arg, struct err *err)
+{
+	return vm_disk_switch(ckpt_node(arg, index)->vm, err);
+}
+
+static int ckpt_disk(struct ckpt *ckpt, struct err *err)
+{
+	return ckpt_each(ckpt, disk_one, err);
+}
+
+static int state_one(size_t index, void *arg, struct err *err)
+{
+	struct ckpt *ckpt = arg;
+
+	ckpt->vms[index].state_fd = memfd_create("stasis-state", MFD_CLOEXEC);
+	if (ckpt->vms[index].state_fd < 0)
+		return err_sys(err, errno, "cannot create memory for device state");
+	return vm_save_state(ckpt_node(ckpt, index)->vm, ckpt->vms[index].state_fd, err);
+}
+
+static int ckpt_state(struct ckpt *ckpt, struct err *err)
+{
+	return ckpt_each(ckpt, state_one, err);
+}
+
+static void stored(uint64_t bytes, void *arg)
+{
+	struct ckpt *ckpt = arg;
+	uint64_t done = atomic_fetch_add(&ckpt->stored_bytes, bytes) + bytes;
+
+	progress_send(ckpt->progress, ckpt->direct ? "ram" : "store", done,
+		      ckpt->to_store_bytes, "bytes", NULL);
+}
+
+static int store_source(struct ckpt *ckpt, unsigned int index, const char *kind,
+			const struct simg_source *source, struct manifest_part *ret_part,
+			struct err *err)
+{
+	int rc;
+
+	snprintf(ret_part->name, sizeof(ret_part->name), "vm%u.%s", index, kind);
+	rc = store_txn_put(ckpt->txn, ret_part->name, source, 0, stored, ckpt, &ret_part->ref,
+			   err);
+	if (rc == 0)
+		rc = fault_hit(FAULT_CKPT_STORE, err);
+	return rc;
+}
+
+static int store_fd(struct ckpt *ckpt, unsigned int index, const char *kind, int fd,
+		    struct manifest_part *ret_part, struct err *err)
+{
+	struct simg_source source;
+	int rc = simg_source_fd(fd, &source, err);
+
+	if (rc < 0)
+		return rc;
+	rc = store_source(ckpt, index, kind, &source, ret_part, err);
+	free(source.arg);
+	return rc;
+}
+
+static int ckpt_ram(struct ckpt *ckpt, struct err *err)
+{
+	int rc = 0;
+
+	if (!ckpt->direct)
+		return ckpt_pass(ckpt, err);
+	for (unsigned int i = 0; i < ckpt->cluster->spec.vms && rc == 0; i++)
+		rc = store_fd(ckpt, i, "ram", vm_ram_fd(ckpt_node(ckpt, i)->vm),
+			      &ckpt->vms[i].parts.ram, err);
+	return rc;
+}
+
+static int ckpt_resume(struct ckpt *ckpt, struct err *err)
+{
+	int rc = launch_resume(ckpt->cluster, err);
+
+	ckpt->doc.pause_ns = clock_mono_ns() - ckpt->doc.pause_ns;
+	pthread_mutex_lock(&the_daemon.lock);
+	for (unsigned int i = 0; i < ckpt->cluster->spec.vms; i++)
+		ckpt_node(ckpt, i)->paused = false;
+	pthread_mutex_unlock(&the_daemon.lock);
+	return rc;
+}
+
+static int ckpt_reopen(struct ckpt *ckpt, struct err *err)
+{
+	int rc = guest_phase(ckpt->cluster, "reopen", ckpt->id, DRAIN_MS, err);
+
+	ckpt->released = rc < 0;
+	return rc;
+}
+
+static uint64_t staged_next_data(void *arg, uint64_t offset)
+{
+	return ram_capture_next_data(arg, offset);
+}
+
+static int staged_block(void *arg, uint64_t offset, uint32_t len, void *scratch,
+			const void **ret_data, struct err *err)
+{
+	(void)len;
+	(void)scratch;
+	(void)err;
+	*ret_data = ram_capture_bytes(arg, offset);
+	return 0;
+}
+
+static int store_staged(struct ckpt *ckpt, unsigned int index, struct err *err)
+{
+	struct ckpt_vm *vm = &ckpt->vms[index];
+	struct simg_source source = {
+		.logical_bytes = ckpt->cluster->spec.memory_bytes,
+		.next_data = staged_next_data,
+		.block = staged_block,
+		.arg = vm->capture,
+	};
+	int rc = store_source(ckpt, index, "ram", &source, &vm->parts.ram, err);
+
+	ram_capture_destroy(vm->capture);
+	vm->capture = NULL;
+	return rc;
+}
+
+static int store_vm(struct ckpt *ckpt, unsigned int index, struct err *err)
+{
+	struct ckpt_vm *vm = &ckpt->vms[index];
+	CLEANUP_CLOSE int disk = -1;
+	char path[IO_PATH_MAX];
+	int rc = ckpt->direct ? 0 : store_staged(ckpt, index, err);
+
+	if (rc == 0)
+		rc = store_fd(ckpt, index, "state", vm->state_fd, &vm->parts.state, err);
+	if (rc == 0)
+		rc = vm_disk_frozen_path(ckpt_node(ckpt, index)->vm, path, sizeof(path), err);
+	if (rc < 0)
+		return rc;
+	disk = open(path, O_RDONLY | O_CLOEXEC);
+	if (disk < 0)
+		return err_sys(err, errno, "cannot open %s", path);
+	return store_fd(ckpt, index, "disk", disk, &vm->parts.disk, err);
+}
+
+static int ckpt_store(struct ckpt *ckpt, struct err *err)
+{
+	int rc = 0;
+
+	for (unsigned int i = 0; i < ckpt->cluster->spec.vms && rc == 0; i++)
+		rc = store_vm(ckpt, i, err);
+	return rc;
+}
+
+static int ckpt_commit(struct ckpt *ckpt, struct err *err)
+{
+	json_t *manifest;
+	int rc;
+
+	ckpt->doc.tag = ckpt->tag;
+	ckpt->doc.pause_includes_write = ckpt->direct;
+	ckpt->doc.total_ns = clock_mono_ns() - ckpt->begin_ns;
+	for (unsigned int i = 0; i < ckpt->cluster->spec.vms; i++)
+		ckpt->doc.vms[i] = ckpt->vms[i].parts;
+	manifest = manifest_make(ckpt->cluster, &ckpt->doc);
+	if (!manifest)
+		return err_sys(err, ENOMEM, "cannot make the manifest of %s", ckpt->id);
+	rc = store_commit(TAKE_PTR(ckpt->txn), manifest, err);
+	json_decref(manifest);
+	if (rc < 0)
+		return rc;
+	ckpt->committed = true;
+	pthread_mutex_lock(&the_daemon.lock);
+	snprintf(ckpt->cluster->last_checkpoint, sizeof(ckpt->cluster->last_checkpoint), "%s",
+		 ckpt->id);
+	ckpt->cluster->last_checkpoint_ns = clock_real_ns();
+	pthread_mutex_unlock(&the_daemon.lock);
+	return 0;
+}
+
+static int merge_one(size_t index, void *arg, struct err *err)
+{
+	int rc = fault_hit(FAULT_CKPT_MERGE, err);
+
+	return rc < 0 ? rc
+		      : vm_disk_merge(ckpt_node(arg, index)->vm, deadline_in_ms(MERGE_MS), err);
+}
+
+static int ckpt_merge(struct ckpt *ckpt, struct err *err)
+{
+	return ckpt_each(ckpt, merge_one, err);
+}
+
+/* The phases in their order; `after` is the fault point passed when all VMs have done the
+ * phase. */
+static const struct ckpt_phase {
+	const char *name;
+	int (*run)(struct ckpt *ckpt, struct err *err);
+	enum fault_point after;
+} ckpt_phases[] = {
+	{"prepare", ckpt_prepare, FAULT_CKPT_PREPARE},
+	{"overlay", ckpt_overlay, FAULT_CKPT_OVERLAY},
+	{"precopy", ckpt_precopy, FAULT_CKPT_PRECOPY},
+	{"drain", ckpt_drain, FAULT_CKPT_DRAIN},
+	{"release", ckpt_release, FAULT_CKPT_RELEASE},
+	{"pause", ckpt_pause, FAULT_CKPT_PAUSE},
+	{"disk", ckpt_disk, FAULT_CKPT_DISK},
+	{"state", ckpt_state, FAULT_CKPT_STATE},
+	{"ram", ckpt_ram, FAULT_CKPT_RAM},
+	{"resume", ckpt_resume, FAULT_CKPT_RESUME},
+	{"reopen", ckpt_reopen, FAULT_CKPT_REOPEN},
+	{"store", ckpt_store, FAULT_CKPT_COMMIT},
+	{"commit", ckpt_commit, FAULT_CKPT_COMMITTED},
+	{"merge", ckpt_merge, FAULT_CKPT_DONE},
+};
+
+_Static_assert(sizeof(ckpt_phases) / sizeof(ckpt_phases[0]) <= MANIFEST_PHASES,
+	       "room for all phases");
+
+static int ckpt_run(struct ckpt *ckpt, struct err *err)
+{
+	size_t count = sizeof(ckpt_phases) / sizeof(ckpt_phases[0]);
+	int rc = 0;
+
+	for (size_t i = 0; i < count && rc == 0; i++) {
+		const struct ckpt_phase *phase = &ckpt_phases[i];
+		struct manifest_phase *record = &ckpt->doc.phases[i];
+
+		cluster_phase(ckpt->cluster, phase->name);
+		progress_send(ckpt->progress, phase->name, i, count, "steps", NULL);
+		record->name = phase->name;
+		record->start_ns = clock_mono_ns() - ckpt->begin_ns;
+		ckpt->doc.phase_count = i + 1;
+		rc = phase->run(ckpt, err);
+		if (rc == 0)
+			rc = fault_hit(phase->after, err);
+		record->duration_ns = clock_mono_ns() - ckpt->begin_ns - record->start_ns;
+		if (rc < 0)
+			err_prefix(err, "%s", phase->name);
+		log_debug("ckpt=%s %s took %.1f ms", ckpt->id, phase->name,
+			  (double)record->duration_ns / (double)NS_PER_MS);
+	}
+	return rc;
+}
+
+/* After a failure: the VMs run on, on their normal disk chains, with their gates open. */
+static void ckpt_undo(struct ckpt *ckpt)
+{
+	struct err err = ERR_INIT;
+
+	if (cluster_heal(ckpt->cluster, &err) < 0)
+		log_error("ckpt=%s the cluster cannot be healed: %s", ckpt->id, err.msg);
+	if (ckpt->released && guest_phase(ckpt->cluster, "abort", ckpt->id, AGENT_MS, &err) < 0)
+		log_warn("ckpt=%s %s", ckpt->id, err.msg);
+	store_abort(ckpt->txn);
+	ckpt->txn = NULL;
+}
+
+static void ckpt_free(struct ckpt *ckpt)
+{
+	for (unsigned int i = 0; i < ckpt->cluster->spec.vms; i++) {
+		ram_capture_destroy(ckpt->vms[i].capture);
+		if (ckpt->vms[i].state_fd >= 0)
+			close(ckpt->vms[i].state_fd);
+	}
+	free(ckpt->vms);
+	free(ckpt->doc.vms);
+}
+
+static int ckpt_begin(struct ckpt *ckpt, struct err *err)
+{
+	unsigned int vms = ckpt->cluster->spec.vms;
+
+	ckpt->vms = calloc(vms, sizeof(*ckpt->vms));
+	ckpt->doc.vms = calloc(vms, sizeof(*ckpt->doc.vms));
+	if (!ckpt->vms || !ckpt->doc.vms) {
+		free(ckpt->vms);
+		free(ckpt->doc.vms);
+		return err_sys(err, ENOMEM, "checkpoint");
+	}
+	for (unsigned int i = 0; i < vms; i++)
+		ckpt->vms[i].state_fd = -1;
+	return 0;
+}
+
+static int ckpt_take(struct ckpt *ckpt, struct err *err)
+{
+	char message[sizeof(ckpt->cluster->message)];
+	int rc = ckpt_begin(ckpt, err);
+
+	if (rc < 0)
+		return rc;
+	rc = store_begin(the_daemon.store, ckpt->cluster->spec.name, ckpt->id, &ckpt->txn, err);
+	if (rc == 0) {
+		rc = cluster_save(ckpt->cluster, err);
+		if (rc == 0)
+			rc = ckpt_run(ckpt, err);
+		if (rc < 0)
+			ckpt_undo(ckpt);
+	}
+	if (rc < 0 && ckpt->committed) {
+		log_warn("ckpt=%s complete, but afterwards: %s", ckpt->id, err->msg);
+		rc = 0;
+	}
+	if (rc == 0)
+		snprintf(message, sizeof(message),
+			 "checkpoint %s taken, VMs stopped for %.1f ms%s", ckpt->id,
+			 (double)ckpt->doc.pause_ns / (double)NS_PER_MS,
+			 ckpt->direct ? ", the write of RAM included" : "");
+	else
+		snprintf(message, sizeof(message), "checkpoint failed: %.400s", err->msg);
+	ckpt_free(ckpt);
+	cluster_end(ckpt->cluster, message);
+	cluster_save(ckpt->cluster, NULL);
+	return rc;
+}
+
+int checkpoint_take(struct cluster *cluster, const char *tag, struct progress *progress,
+		    char ret_id[STORE_ID_MAX], struct err *err)
+{
+	struct ckpt ckpt = {
+		.cluster = cluster,
+		.progress = progress,
+		.tag = tag,
+		.begin_ns = clock_mono_ns(),
+	};
+	struct err own = ERR_INIT;
+	int rc = cluster_begin(cluster, "checkpoint", err);
+
+	if (rc < 0)
+		return rc;
+	ckpt.doc.created_ns = clock_real_ns();
+	rc = ckpt_take(&ckpt, &own);
+	if (rc < 0) {
+		if (cluster->op[0])
+			cluster_end(cluster, own.msg);
+		if (err)
+			*err = own;
+		return rc;
+	}
+	snprintf(ret_id, STORE_ID_MAX, "%s", ckpt.id);
+	return 0;
+}
+
+int checkpoint_describe(const char *id, json_t **ret_description, struct err *err)
+{
+	struct store_entry *entries = NULL;
+	size_t count = 0;
+	json_t *manifest;
+	int rc = store_manifest(the_daemon.store, id, &manifest, err);
+
+	if (rc == 0)
+		rc = store_list(the_daemon.store, NULL, &entries, &count, err);
+	if (rc < 0)
+		return rc;
+	*ret_description = json_pack("{s:o}", "manifest", manifest);
+	for (size_t i = 0; i < count; i++) {
+		if (strcmp(entries[i].id, id) != 0)
+			continue;
+		json_object_set_new(*ret_description, "bytes",
+				    json_integer((json_int_t)entries[i].bytes));
+		json_object_set_new(*ret_description, "damaged",
+				    json_boolean(entries[i].damaged));
+	}
+	free(entries);
+	return 0;
+}

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What the daemon asks of the agents of a whole cluster: identity, clock, files, phases. */
+#ifndef STASIS_DAEMON_GUEST_H
+#define STASIS_DAEMON_GUEST_H
+
+#include "base/err.h"
+#include "daemon/cluster.h"
+
+/* All VMs at once: names, addresses, clocks, random pools, the Soft-RoCE device if the spec
+ * wants one. */
+int guest_configure_all(struct cluster *cluster, int timeout_ms, struct err *err);
+
+/* All VMs at once: clocks and random pools, after a restart. */
+int guest_set_clocks(struct cluster *cluster, int timeout_ms, struct err *err);
+
+/* All VMs at once: the files of the spec. */
+int guest_put_files(struct cluster *cluster, struct err *err);
+
+/* All VMs at once: a phase of suspend or resume. */
+int guest_phase(struct cluster *cluster, const char *phase, const char *ckpt, int deadline_ms,
+		struct err *err);
+
+/* All VMs at once: does the agent answer? */
+int guest_ping(struct cluster *cluster, int timeout_ms, struct err *err);
+
+#endif

@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Between a cluster and the manifest of its checkpoint (docs/formats/manifest.md). */
+#include "daemon/manifest.h"
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "store/manifest.h"
+
+static const char part_suffix[] = ".simg";
+
+static json_t *part_json(const struct manifest_part *part)
+{
+	json_t *json = simg_ref_to_json(&part->ref);
+
+	if (json)
+		json_object_set_new(json, "file",
+				    json_sprintf("%s%s", part->name, part_suffix));
+	return json;
+}
+
+static json_t *vms_json(const struct cluster *cluster, const struct manifest_doc *doc)
+{
+	json_t *vms = json_array();
+
+	for (unsigned int i = 0; i < cluster->spec.vms; i++)
+		json_array_append_new(vms, json_pack("{s:s,s:i,s:I,s:i,s:o,s:o,s:o}", "name",
+						     cluster->nodes[i].config.name, "index",
+						     (int)i, "memory_bytes",
+						     (json_int_t)cluster->spec.memory_bytes,
+						     "cpus", (int)cluster->spec.cpus, "ram",
+						     part_json(&doc->vms[i].ram), "state",
+						     part_json(&doc->vms[i].state), "disk",
+						     part_json(&doc->vms[i].disk)));
+	return vms;
+}
+
+static json_t *phases_json(const struct manifest_doc *doc)
+{
+	json_t *phases = json_array();
+
+	for (size_t i = 0; i < doc->phase_count; i++)
+		json_array_append_new(phases,
+				      json_pack("{s:s,s:I,s:I}", "name", doc->phases[i].name,
+						"start_ns", (json_int_t)doc->phases[i].start_ns,
+						"duration_ns",
+						(json_int_t)doc->phases[i].duration_ns));
+	return phases;
+}
+
+static json_t *images_json(const struct image_refs *image)
+{
+	json_t *disk = simg_ref_to_json(&image->disk);
+
+	if (disk)
+		json_object_set_new(disk, "format", json_string(image->disk_format));
+	return json_pack("{s:o,s:o,s:o}", "kernel", simg_ref_to_json(&image->kernel), "initrd",
+			 simg_ref_to_json(&image->initrd), "disk", disk);
+}
+
+json_t *manifest_make(struct cluster *cluster, const struct manifest_doc *doc)
+{
+	char host[65] = "";
+	json_t *manifest;
+
+	gethostname(host, sizeof(host) - 1);
+	pthread_mutex_lock(&the_daemon.lock);
+	manifest = json_pack(
+		"{s:s,s:s,s:I,s:s,s:s,s:o,s:s,s:{s:s,s:s,s:s,s:s,s:s},s:o,s:o,s:o,s:I,s:I,s:b,s:O?}",
+		"cluster", cluster->spec.name, "tag", doc->tag ? doc->tag : "", "created_ns",
+		(json_int_t)doc->created_ns, "host", host, "stasis_version", STASIS_VERSION,
+		"spec", spec_to_json(&cluster->spec), "image_dir", cluster->image_dir,
+		"machine", "qemu_version", cluster->machine.qemu_version, "machine",
+		cluster->machine.machine, "accel", cluster->machine.accel, "cpu",
+		cluster->machine.cpu, "cmdline", doc->image.cmdline, "images",
+		images_json(&doc->image), "vms", vms_json(cluster, doc), "phases",
+		phases_json(doc), "pause_ns", (json_int_t)doc->pause_ns, "total_ns",
+		(json_int_t)doc->total_ns, "pause_includes_write",
+		(int)doc->pause_includes_write, "run", cluster->run);
+	pthread_mutex_unlock(&the_daemon.lock);
+	return manifest;
+}
+
+static int copy_member(const json_t *json, const char *key, char *ret_text, size_t size,
+		       struct err *err)
+{
+	const char *text;
+	int rc = rpc_get_str(json, key, &text, err);
+
+	return rc < 0 ? rc : io_path(ret_text, size, err, "%s", text);
+}
+
+static int machine_from_json(const json_t *json, struct vm_machine *ret_machine,
+			     struct err *err)
+{
+	int rc = copy_member(json, "qemu_version", ret_machine->qemu_version,
+			     sizeof(ret_machine->qemu_version), err);
+
+	if (rc == 0)
+		rc = copy_member(json, "machine", ret_machine->machine,
+				 sizeof(ret_machine->machine), err);
+	if (rc == 0)
+		rc = copy_member(json, "accel", ret_machine->accel, sizeof(ret_machine->accel),
+				 err);
+	if (rc == 0)
+		rc = copy_member(json, "cpu", ret_machine->cpu, sizeof(ret_machine->cpu), err);
+	return rc;
+}
+
+static int part_from_json(const json_t *json, struct manifest_part *ret_part, struct err *err)
+{
+	int rc = simg_ref_from_json(json, &ret_part->ref, err);
+	char *suffix;
+
+	if (rc == 0)
+		rc = copy_member(json, "file", ret_part->name, sizeof(ret_part->name), err);
+	if (rc < 0)
+		return rc;
+	suffix = strrchr(ret_part->name, '.');
+	if (!suffix || strcmp(suffix, part_suffix) != 0)
+		return err_set(err, EPROTO, "\"%s\" is not the file of a part", ret_part->name);
+	*suffix = '\0';
+	return 0;
+}
+
+static int vms_from_json(const json_t *vms, const struct spec *spec,
+			 struct manifest_vm *ret_vms, struct err *err)
+{
+	int rc = 0;
+
+	if (json_array_size(vms) != spec->vms)
+		return err_set(err, EPROTO, "it has %zu VMs, its description says %u",
+			       json_array_size(vms), spec->vms);
+	for (unsigned int i = 0; i < spec->vms && rc == 0; i++) {
+		const json_t *vm = json_array_get(vms, i);
+
+		rc = part_from_json(json_object_get(vm, "ram"), &ret_vms[i].ram, err);
+		if (rc == 0)
+			rc = part_from_json(json_object_get(vm, "state"), &ret_vms[i].state,
+					    err);
+		if (rc == 0)
+			rc = part_from_json(json_object_get(vm, "disk"), &ret_vms[i].disk, err);
+		if (rc == 0 && ret_vms[i].ram.ref.logical_bytes != spec->memory_bytes)
+			rc = err_set(err, EPROTO,
+				     "vm%u's RAM image is not of its memory's size", i);
+	}
+	return rc;
+}
+
+static int image_from_json(const json_t *manifest, struct image_refs *ret_image,
+			   struct err *err)
+{
+	const json_t *images = json_object_get(manifest, "images");
+	const json_t *disk = json_object_get(images, "disk");
+	int rc = simg_ref_from_json(json_object_get(images, "kernel"), &ret_image->kernel, err);
+
+	if (rc == 0)
+		rc = simg_ref_from_json(json_object_get(images, "initrd"), &ret_image->initrd,
+					err);
+	if (rc == 0)
+		rc = simg_ref_from_json(disk, &ret_image->disk, err);
+	if (rc == 0)
+		rc = copy_member(disk, "format", ret_image->disk_format,
+				 sizeof(ret_image->disk_format), err);
+	if (rc == 0)
+		rc = copy_member(json_object_get(manifest, "machine"), "cmdline",
+				 ret_image->cmdline, sizeof(ret_image->cmdline), err);
+	return rc;
+}
+
+int manifest_restore(const json_t *manifest, struct manifest_restore *ret_restore,
+		     struct err *err)
+{
+	const json_t *run = json_object_get(manifest, "run");
+	int rc = spec_from_json(json_object_get(manifest, "spec"), &ret_restore->spec, err);
+
+	if (rc == 0)
+		rc = machine_from_json(json_object_get(manifest, "machine"),
+				       &ret_restore->machine, err);
+	if (rc == 0)
+		rc = image_from_json(manifest, &ret_restore->image, err);
+	if (rc == 0)
+		rc = copy_member(manifest, "image_dir", ret_restore->image_dir,
+				 sizeof(ret_restore->image_dir), err);
+	if (rc == 0)
+		rc = vms_from_json(json_object_get(manifest, "vms"), &ret_restore->spec,
+				   ret_restore->vms, err);
+	ret_restore->run = rc == 0 && json_is_object(run) ? json_deep_copy(run) : NULL;
+	return rc;
+}

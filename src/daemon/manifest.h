@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Between a cluster and the manifest of its checkpoint (docs/formats/manifest.md). */
+#ifndef STASIS_DAEMON_MANIFEST_H
+#define STASIS_DAEMON_MANIFEST_H
+
+#include <jansson.h>
+
+#include "base/err.h"
+#include "daemon/cluster.h"
+#include "daemon/image.h"
+
+enum { MANIFEST_PHASES = 32, MANIFEST_PART_MAX = 64 };
+
+struct manifest_part {
+	char name[MANIFEST_PART_MAX]; /* "vm0.ram": its file is vm0.ram.simg */
+	struct simg_ref ref;
+};
+
+struct manifest_vm {
+	struct manifest_part ram, state, disk;
+};
+
+struct manifest_phase {
+	const char *name;
+	int64_t start_ns, duration_ns; /* since the checkpoint's begin */
+};
+
+/* What a manifest says beyond what the cluster itself knows. */
+struct manifest_doc {
+	const char *tag; /* or NULL */
+	int64_t created_ns, pause_ns, total_ns;
+	bool pause_includes_write;
+	struct image_refs image;
+	struct manifest_vm *vms;
+	struct manifest_phase phases[MANIFEST_PHASES];
+	size_t phase_count;
+};
+
+json_t *manifest_make(struct cluster *cluster, const struct manifest_doc *doc);
+
+/* What a restart needs of a manifest that the store has checked. ret_parts has room for
+ * SPEC_VMS_MAX. */
+struct manifest_restore {
+	struct spec spec;
+	struct vm_machine machine;
+	struct image_refs image;
+	char image_dir[IO_PATH_MAX]; /* where the image was; perhaps it still is */
+	json_t *run;                 /* new reference or NULL */
+	struct manifest_vm vms[SPEC_VMS_MAX];
+};
+
+int manifest_restore(const json_t *manifest, struct manifest_restore *ret_restore,
+		     struct err *err);
+
+#endif

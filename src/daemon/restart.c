@@ -1,0 +1,389 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Operation "restart": bring a checkpoint back to life, as a table of phases.
+ *
+ * Nothing that still runs is touched before the checkpoint has been verified: its indices when
+ * the cluster is dead anyway (every byte is then checked while it is read), every byte when
+ * living VMs are to be thrown away.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/fault.h"
+#include "base/log.h"
+#include "base/parallel.h"
+#include "daemon/checkpoint.h"
+#include "daemon/guest.h"
+#include "daemon/image.h"
+#include "daemon/launch.h"
+#include "daemon/manifest.h"
+#include "daemon/ops.h"
+#include "daemon/template.h"
+
+enum { AGENT_MS = 60000 };
+
+struct restart {
+	const char *id;
+	bool force;
+	struct cluster *cluster;
+	struct progress *progress;
+	struct manifest_restore *from;
+	int rams[SPEC_VMS_MAX], states[SPEC_VMS_MAX];
+	atomic_uint_fast64_t read_bytes;
+	uint64_t to_read_bytes;
+};
+
+static void restart_read(uint64_t bytes, void *arg)
+{
+	struct restart *restart = arg;
+	uint64_t done = atomic_fetch_add(&restart->read_bytes, bytes) + bytes;
+
+	progress_send(restart->progress, restart->cluster->phase, done, restart->to_read_bytes,
+		      "bytes", NULL);
+}
+
+/* A quarantined checkpoint is looked at anew, whole: it may have been mended. */
+static bool restart_quarantined(const struct restart *restart)
+{
+	struct store_entry *entries;
+	bool damaged = false;
+	size_t count;
+
+	if (store_list(the_daemon.store, NULL, &entries, &count, NULL) < 0)
+		return true;
+	for (size_t i = 0; i < count; i++)
+		damaged |= entries[i].damaged && !strcmp(entries[i].id, restart->id);
+	free(entries);
+	return damaged;
+}
+
+static int restart_verify(struct restart *restart, struct err *err)
+{
+	bool quick = cluster_alive(restart->cluster) == 0 && !restart_quarantined(restart);
+
+	return store_verify(the_daemon.store, restart->id, quick, restart_read, restart, err);
+}
+
+static int restart_stop(struct restart *restart, struct err *err)
+{
+	struct cluster *cluster = restart->cluster;
+	int rc;
+
+	cluster_end_processes(cluster);
+	cluster->dir_exists = true;
+	rc = cluster_set_spec(cluster, &restart->from->spec, err);
+	if (rc == 0)
+		rc = launch_check_memory(&cluster->spec, err);
+	if (rc < 0)
+		return rc;
+	pthread_mutex_lock(&the_daemon.lock);
+	cluster->machine = restart->from->machine;
+	snprintf(cluster->why, sizeof(cluster->why), "as in checkpoint %s", restart->id);
+	json_decref(cluster->run);
+	cluster->run = restart->from->run ? json_incref(restart->from->run) : NULL;
+	for (unsigned int i = 0; i < cluster->spec.vms; i++) {
+		cluster->nodes[i].pid = 0;
+		launch_new_genid(&cluster->nodes[i].config);
+	}
+	pthread_mutex_unlock(&the_daemon.lock);
+	return cluster_save(cluster, err);
+}
+
+/* The machine of a checkpoint must be had here, exactly. */
+static int restart_machine(struct restart *restart, struct err *err)
+{
+	const struct vm_config *first = &restart->cluster->nodes[0].config;
+	const struct vm_machine *want = &restart->from->machine;
+	struct vm_machine have;
+	char why[512];
+	int rc = vm_machine_probe(want->accel, first->kernel, first->initrd, &have, why,
+				  sizeof(why), err);
+
+	if (rc < 0)
+		return err_prefix(err, "checkpoint %s was taken under %s", restart->id,
+				  want->accel);
+	if (strcmp(have.qemu_version, want->qemu_version) != 0)
+		log_warn("ckpt=%s was taken by QEMU %s and is restarted by QEMU %s",
+			 restart->id, want->qemu_version, have.qemu_version);
+	return 0;
+}
+
+static int restart_image(struct restart *restart, struct err *err)
+{
+	const struct manifest_restore *from = restart->from;
+	char dir[IO_PATH_MAX];
+	struct image_refs here;
+	int rc = 0;
+
+	if (image_put(from->image_dir, &here, NULL) == 0 &&
+	    !memcmp(here.kernel.root, from->image.kernel.root, SIMG_HASH_BYTES) &&
+	    !memcmp(here.initrd.root, from->image.initrd.root, SIMG_HASH_BYTES) &&
+	    !memcmp(here.disk.root, from->image.disk.root, SIMG_HASH_BYTES) &&
+	    !strcmp(here.cmdline, from->image.cmdline))
+		snprintf(dir, sizeof(dir), "%s", from->image_dir);
+	else
+		rc = image_get(&from->image, restart->progress, dir, sizeof(dir), err);
+	return rc < 0 ? rc : cluster_set_image(restart->cluster, dir, err);
+}
+
+static int restart_fill(struct restart *restart, const struct manifest_part *part, int fd,
+			struct err *err)
+{
+	char path[IO_PATH_MAX];
+	int rc = store_part_path(the_daemon.store, restart->id, part->name, path, sizeof(path),
+				 err);
+
+	return rc < 0 ? rc : simg_read(path, &part->ref, fd, 0, restart_read, restart, err);
+}
+
+static int restart_disk_one(struct restart *restart, unsigned int index, struct err *err)
+{
+	const struct vm_config *config = &restart->cluster->nodes[index].config;
+	char path[IO_PATH_MAX];
+	CLEANUP_CLOSE int fd = -1;
+	int rc = io_remove_all(config->dir, err);
+
+	if (rc == 0)
+		rc = io_mkdir_all(config->dir, 0700, err);
+	if (rc == 0)
+		rc = io_path(path, sizeof(path), err, "%s/disk.qcow2", config->dir);
+	if (rc < 0)
+		return rc;
+	fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return err_sys(err, errno, "cannot create %s", path);
+	rc = restart_fill(restart, &restart->from->vms[index].disk, fd, err);
+	return rc < 0 ? rc : vm_disk_rebase(config, err);
+}
+
+static int restart_disk(struct restart *restart, struct err *err)
+{
+	unsigned int vms = restart->cluster->spec.vms;
+	int rc = restart_image(restart, err);
+
+	if (rc == 0)
+		rc = restart_machine(restart, err);
+	restart->to_read_bytes = 0;
+	atomic_store(&restart->read_bytes, 0);
+	for (unsigned int i = 0; i < vms; i++)
+		restart->to_read_bytes += restart->from->vms[i].disk.ref.logical_bytes +
+					  restart->from->vms[i].ram.ref.logical_bytes +
+					  restart->from->vms[i].state.ref.logical_bytes;
+	for (unsigned int i = 0; i < vms && rc == 0; i++)
+		rc = restart_disk_one(restart, i, err);
+	return rc;
+}
+
+static int restart_ram(struct restart *restart, struct err *err)
+{
+	int rc = 0;
+
+	for (unsigned int i = 0; i < restart->cluster->spec.vms && rc == 0; i++) {
+		const struct manifest_vm *vm = &restart->from->vms[i];
+
+		restart->rams[i] = template_ram_fd(restart->cluster->spec.memory_bytes, err);
+		restart->states[i] = memfd_create("stasis-state", MFD_CLOEXEC);
+		if (restart->rams[i] < 0 || restart->states[i] < 0)
+			return err_sys(err, ENOMEM, "cannot create memory for vm%u", i);
+		rc = restart_fill(restart, &vm->ram, restart->rams[i], err);
+		if (rc == 0)
+			rc = restart_fill(restart, &vm->state, restart->states[i], err);
+	}
+	return rc;
+}
+
+static int restart_launch(struct restart *restart, struct err *err)
+{
+	int rc = launch_network(restart->cluster, err);
+
+	if (rc == 0)
+		rc = launch_all(restart->cluster, restart->rams, err);
+	return rc < 0 ? rc : cluster_save(restart->cluster, err);
+}
+
+static int restart_state(struct restart *restart, struct err *err)
+{
+	return launch_load_states(restart->cluster, restart->states, err);
+}
+
+static int restart_resume(struct restart *restart, struct err *err)
+{
+	return launch_resume(restart->cluster, err);
+}
+
+static int restart_reopen(struct restart *restart, struct err *err)
+{
+	int rc = guest_set_clocks(restart->cluster, AGENT_MS, err);
+
+	return rc < 0 ? rc
+		      : guest_phase(restart->cluster, "reopen", restart->id, AGENT_MS, err);
+}
+
+static const struct restart_phase {
+	const char *name;
+	int (*run)(struct restart *restart, struct err *err);
+	enum fault_point after;
+} restart_phases[] = {
+	{"verify", restart_verify, FAULT_RESTART_VERIFY},
+	{"stop", restart_stop, FAULT_RESTART_STOP},
+	{"disk", restart_disk, FAULT_RESTART_DISK},
+	{"ram", restart_ram, FAULT_RESTART_RAM},
+	{"launch", restart_launch, FAULT_RESTART_LAUNCH},
+	{"state", restart_state, FAULT_RESTART_STATE},
+	{"resume", restart_resume, FAULT_RESTART_RESUME},
+	{"reopen", restart_reopen, FAULT_RESTART_REOPEN},
+};
+
+static int restart_run(struct restart *restart, json_t *ret_phases, struct err *err)
+{
+	size_t count = sizeof(restart_phases) / sizeof(restart_phases[0]);
+	int rc = fault_hit(FAULT_RESTART_BEGIN, err);
+
+	for (size_t i = 0; i < count && rc == 0; i++) {
+		const struct restart_phase *phase = &restart_phases[i];
+		int64_t begin_ns = clock_mono_ns();
+
+		cluster_phase(restart->cluster, phase->name);
+		progress_send(restart->progress, phase->name, i, count, "steps", NULL);
+		rc = phase->run(restart, err);
+		if (rc == 0)
+			rc = fault_hit(phase->after, err);
+		if (rc < 0)
+			err_prefix(err, "%s", phase->name);
+		json_array_append_new(ret_phases,
+				      json_pack("{s:s,s:I}", "name", phase->name, "duration_ns",
+						(json_int_t)(clock_mono_ns() - begin_ns)));
+	}
+	return rc;
+}
+
+/* Living VMs are thrown away only when the user says so. */
+static int restart_allowed(struct restart *restart, struct err *err)
+{
+	struct cluster *cluster = restart->cluster;
+	unsigned int alive = cluster_alive(cluster);
+
+	if (restart->force || alive == 0 || alive < cluster->spec.vms)
+		return 0;
+	return err_set(
+		err, EEXIST,
+		"cluster %s runs: a restart would throw away what it has done since the checkpoint; use "
+		"--force if that is meant",
+		cluster->spec.name);
+}
+
+static int restart_cluster(struct restart *restart, json_t *reply, struct err *err)
+{
+	struct cluster *cluster = restart->cluster;
+	int64_t begin_ns = clock_mono_ns();
+	json_t *phases = json_array();
+	char message[sizeof(cluster->message)];
+	bool begun = false, was = cluster->dir_exists;
+	int rc = restart_allowed(restart, err);
+
+	for (unsigned int i = 0; i < SPEC_VMS_MAX; i++)
+		restart->rams[i] = restart->states[i] = -1;
+	if (rc == 0)
+		rc = restart_run(restart, phases, err);
+	begun = cluster->dir_exists && json_array_size(phases) > 1;
+	for (unsigned int i = 0; i < SPEC_VMS_MAX; i++) {
+		if (restart->rams[i] >= 0)
+			close(restart->rams[i]);
+		if (restart->states[i] >= 0)
+			close(restart->states[i]);
+	}
+	if (rc == 0) {
+		snprintf(message, sizeof(message), "restarted from %s in %.1f s", restart->id,
+			 (double)(clock_mono_ns() - begin_ns) / (double)NS_PER_S);
+		pthread_mutex_lock(&the_daemon.lock);
+		snprintf(cluster->last_checkpoint, sizeof(cluster->last_checkpoint), "%s",
+			 restart->id);
+		pthread_mutex_unlock(&the_daemon.lock);
+		cluster_end(cluster, message);
+		rc = cluster_save(cluster, err);
+		if (rc == 0)
+			rc = fault_hit(FAULT_RESTART_DONE, err);
+		json_object_set_new(reply, "checkpoint", json_string(restart->id));
+		json_object_set_new(reply, "phases", json_incref(phases));
+		json_object_set_new(reply, "cluster", cluster_status(cluster));
+		json_object_set_new(
+			reply, "seconds",
+			json_real((double)(clock_mono_ns() - begin_ns) / (double)NS_PER_S));
+	} else if (begun) {
+		cluster_end_processes(cluster);
+		snprintf(message, sizeof(message), "restart from %s failed: %.300s",
+			 restart->id, err->msg);
+		cluster_end(cluster, message);
+		cluster_save(cluster, NULL);
+	} else if (was) {
+		cluster_end(cluster, err->msg);
+	} else {
+		cluster_remove(cluster, NULL);
+	}
+	json_decref(phases);
+	return rc;
+}
+
+/* Which checkpoint is meant: an id, or a cluster's newest good one. */
+static int restart_which(const json_t *request, char ret_id[STORE_ID_MAX], struct err *err)
+{
+	const char *id = NULL, *name = NULL;
+	struct cluster *only;
+	int rc = rpc_opt_str(request, "checkpoint", &id, err);
+
+	if (rc == 0)
+		rc = rpc_opt_str(request, "cluster", &name, err);
+	if (rc < 0)
+		return rc;
+	if (id)
+		return io_path(ret_id, STORE_ID_MAX, err, "%s", id);
+	if (name)
+		return store_newest(the_daemon.store, name, ret_id, err);
+	rc = cluster_get(NULL, &only, err);
+	if (rc < 0)
+		return rc;
+	rc = store_newest(the_daemon.store, only->spec.name, ret_id, err);
+	cluster_put(only);
+	return rc;
+}
+
+int op_restart(const struct rpc_msg *request, json_t *reply, struct rpc_msg *ret_blob,
+	       struct progress *progress, struct err *err)
+{
+	struct restart restart = {.progress = progress};
+	char id[STORE_ID_MAX];
+	json_t *manifest = NULL;
+	int rc = restart_which(request->json, id, err);
+
+	(void)ret_blob;
+	restart.id = id;
+	restart.from = calloc(1, sizeof(*restart.from));
+	if (!restart.from)
+		return err_sys(err, ENOMEM, "restart");
+	if (rc == 0)
+		rc = rpc_opt_bool(request->json, "force", &restart.force, err);
+	if (rc == 0)
+		rc = store_manifest(the_daemon.store, id, &manifest, err);
+	if (rc == 0)
+		rc = manifest_restore(manifest, restart.from, err);
+	json_decref(manifest);
+	if (rc == 0)
+		rc = cluster_get_or_add(&restart.from->spec, &restart.cluster, err);
+	if (rc == 0) {
+		rc = cluster_begin(restart.cluster, "restart", err);
+		if (rc == 0)
+			rc = restart_cluster(&restart, reply, err);
+		cluster_put(restart.cluster);
+	}
+	json_decref(restart.from->run);
+	free(restart.from);
+	return rc;
+}
