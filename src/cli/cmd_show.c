@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* stasis show: what one checkpoint holds and how long each of its phases took. */
+#include "cli/cmds.h"
+#include "cli/human.h"
+#include "cli/simple.h"
+
+static void print_line(const char *title, const char *text)
+{
+	char clean[512];
+
+	human_clean(text && *text ? text : "-", clean, sizeof(clean));
+	printf("%-12s %s\n", title, clean);
+}
+
+static json_int_t file_bytes(const json_t *vm, const char *part)
+{
+	return json_integer_value(json_object_get(json_object_get(vm, part), "file_bytes"));
+}
+
+static void print_vms(const json_t *vms)
+{
+	static const char *const titles[] = {
+		"VM", ">MEMORY", ">CPUS", ">MEMORY STORED", ">DEVICE STATE", ">DISK CHANGES"};
+	struct table *table = table_create(titles, 6);
+	const json_t *vm;
+	size_t i;
+
+	json_array_foreach((json_t *)vms, i, vm)
+	{
+		char memory[HUMAN_TEXT_MAX], cpus[HUMAN_TEXT_MAX], ram[HUMAN_TEXT_MAX],
+			state[HUMAN_TEXT_MAX], disk[HUMAN_TEXT_MAX];
+
+		if (!table)
+			return;
+		human_bytes((uint64_t)json_integer_value(json_object_get(vm, "memory_bytes")),
+			    memory);
+		snprintf(cpus, sizeof(cpus), "%" JSON_INTEGER_FORMAT,
+			 json_integer_value(json_object_get(vm, "cpus")));
+		human_bytes((uint64_t)file_bytes(vm, "ram"), ram);
+		human_bytes((uint64_t)file_bytes(vm, "state"), state);
+		human_bytes((uint64_t)file_bytes(vm, "disk"), disk);
+		table_add(table,
+			  (const char *[]){json_string_value(json_object_get(vm, "name")),
+					   memory, cpus, ram, state, disk});
+	}
+	if (table)
+		table_print(table, stdout);
+	table_destroy(table);
+}
+
+static void print_phases(const json_t *phases)
+{
+	static const char *const titles[] = {"PHASE", ">BEGAN AFTER", ">TOOK"};
+	struct table *table = table_create(titles, 3);
+	const json_t *phase;
+	size_t i;
+
+	json_array_foreach((json_t *)phases, i, phase)
+	{
+		char start[HUMAN_TEXT_MAX], took[HUMAN_TEXT_MAX];
+
+		if (!table)
+			return;
+		human_duration(json_integer_value(json_object_get(phase, "start_ns")), start);
+		human_duration(json_integer_value(json_object_get(phase, "duration_ns")), took);
+		table_add(table,
+			  (const char *[]){json_string_value(json_object_get(phase, "name")),
+					   start, took});
+	}
+	if (table)
+		table_print(table, stdout);
+	table_destroy(table);
+}
+
+static void print_manifest(const json_t *reply)
+{
+	const json_t *manifest = json_object_get(reply, "manifest");
+	const json_t *machine = json_object_get(manifest, "machine");
+	char text[HUMAN_TEXT_MAX];
+
+	print_line("checkpoint", json_string_value(json_object_get(manifest, "id")));
+	print_line("cluster", json_string_value(json_object_get(manifest, "cluster")));
+	print_line("tag", json_string_value(json_object_get(manifest, "tag")));
+	print_line(
+		"created",
+		human_time(json_integer_value(json_object_get(manifest, "created_ns")), text));
+	print_line("state",
+		   json_is_true(json_object_get(reply, "damaged")) ? "damaged" : "good");
+	print_line("size",
+		   human_bytes((uint64_t)json_integer_value(json_object_get(reply, "bytes")),
+			       text));
+	print_line("pause",
+		   human_duration(json_integer_value(json_object_get(manifest, "pause_ns")),
+				  text));
+	print_line("host", json_string_value(json_object_get(manifest, "host")));
+	print_line("accelerator", json_string_value(json_object_get(machine, "accel")));
+	print_line("QEMU", json_string_value(json_object_get(machine, "qemu_version")));
+	putchar('\n');
+	print_vms(json_object_get(manifest, "vms"));
+	putchar('\n');
+	print_phases(json_object_get(manifest, "phases"));
+}
+
+static int show(struct cli *cli, int argc, char **argv)
+{
+	struct err err = ERR_INIT;
+	const char *id;
+	json_t *reply = NULL;
+	bool done;
+	int code = simple_args(cli, argc, argv, "checkpoint", &id, &done);
+
+	if (done)
+		return code;
+	if (!id)
+		return cli_usage(cli, "the checkpoint's id is missing; stasis list shows them");
+	if (cli_check_checkpoint(id, &err) < 0)
+		return cli_error(cli, CLI_USAGE, &err);
+	code = simple_call(cli, json_pack("{s:s, s:s}", "op", "ckpt.show", "checkpoint", id),
+			   &reply);
+	if (code != CLI_OK)
+		return code;
+	if (cli->json) {
+		json_object_del(reply, "id");
+		return cli_print_json(reply);
+	}
+	print_manifest(reply);
+	json_decref(reply);
+	return CLI_OK;
+}
+
+const struct cli_cmd cmd_show = {
+	.name = "show",
+	.help = "show what a checkpoint holds and how long its phases took",
+	.usage = "CHECKPOINT",
+	.example = "stasis show h2o-20260301-120005-4f2a",
+	.fn = show,
+};

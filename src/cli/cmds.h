@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The subcommands, each defined in the file of its name. */
+#ifndef STASIS_CLI_CMDS_H
+#define STASIS_CLI_CMDS_H
+
+#include "cli/cli.h"
+
+extern const struct cli_cmd cmd_up, cmd_down, cmd_status, cmd_exec, cmd_run, cmd_attach, cmd_cp,
+	cmd_console, cmd_checkpoint, cmd_restart, cmd_list, cmd_show, cmd_verify, cmd_rm,
+	cmd_doctor, cmd_help, cmd_version;
+
+#endif
