@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# Thin front of the build: each target is one script or one CMake call.
+PREFIX ?= /usr/local
+
+.PHONY: all deps demo test install bench fuzz clean
+
+all: deps
+	cmake --preset release
+	cmake --build --preset release --parallel
+
+deps:
+	@scripts/install-deps.sh
+
+# A virtual cluster, NWChem, a checkpoint in mid-run, every VM killed, a restart, the right answer.
+demo: all
+	@scripts/demo
+
+# Everything that CI runs.
+test: deps
+	@scripts/test
+
+install: all
+	cmake --install build/release --prefix $(PREFIX)
+
+bench: all
+	@bench/checkpoint
+
+# FUZZ_SECONDS for each fuzz target (default 60).
+fuzz: deps
+	@scripts/fuzz
+
+clean:
+	rm -rf build
