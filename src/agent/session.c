@@ -35,18 +35,24 @@ void reply_set(struct reply *reply, const char *key, json_t *value)
 		reply->incomplete = true;
 }
 
-static void wait_clear(struct session *session, struct poll_wait *wait)
+/* End the watch for a poll's job, unless another poll has the same. */
+static void wait_unwatch(const struct session *session, struct poll_wait *wait)
 {
-	bool shared = false;
+	int wd = wait->inotify_wd;
 
+	wait->inotify_wd = -1;
+	for (size_t i = 0; i < SESSION_WAITS_MAX; i++)
+		if (session->waits[i].json && session->waits[i].inotify_wd == wd)
+			return;
+	if (wd >= 0)
+		inotify_rm_watch(session->inotify.fd, wd);
+}
+
+static void wait_clear(const struct session *session, struct poll_wait *wait)
+{
 	if (!wait->json)
 		return;
-	for (size_t i = 0; i < SESSION_WAITS_MAX; i++)
-		if (&session->waits[i] != wait && session->waits[i].json &&
-		    session->waits[i].inotify_wd == wait->inotify_wd)
-			shared = true;
-	if (!shared)
-		inotify_rm_watch(session->inotify.fd, wait->inotify_wd);
+	wait_unwatch(session, wait);
 	json_decref(wait->json);
 	*wait = (struct poll_wait){0};
 }
@@ -198,16 +204,22 @@ static void wait_give_up(struct agent *agent, struct request *request)
 	request_answer(agent, request);
 }
 
-/* Answer a poll that waits if its time has come. */
+/*
+ * Answer a poll that waits if its time has come. While it gathers output it is not watched any
+ * more: looking at each write would cost a busy guest more than the output itself.
+ */
 static void wait_try(struct agent *agent, struct poll_wait *wait)
 {
 	int64_t gathered_ns = deadline_in_ms(GATHER_MS);
 	int rc = request_answer(agent, &wait->request);
 
-	if (rc <= 0)
+	if (rc <= 0) {
 		wait_clear(&agent->session, wait);
-	else if (rc == REPLY_GATHER && wait->deadline_ns > gathered_ns)
-		wait->deadline_ns = gathered_ns;
+	} else if (rc == REPLY_GATHER) {
+		wait_unwatch(&agent->session, wait);
+		if (wait->deadline_ns > gathered_ns)
+			wait->deadline_ns = gathered_ns;
+	}
 }
 
 /* Let a poll wait for its job's news; it is answered at once when it cannot. */
@@ -270,7 +282,7 @@ static void inotify_ready(struct agent *agent, struct watch *watch, uint32_t eve
 	while (read(watch->fd, buf, sizeof(buf)) > 0) {
 	}
 	for (size_t i = 0; i < SESSION_WAITS_MAX; i++)
-		if (session->waits[i].json)
+		if (session->waits[i].json && session->waits[i].inotify_wd >= 0)
 			wait_try(agent, &session->waits[i]);
 }
 

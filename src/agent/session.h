@@ -35,7 +35,7 @@ struct poll_wait {
 	json_t *json;           /* its message, owned; NULL: the place is free */
 	struct request request; /* points into json */
 	int64_t deadline_ns;
-	int inotify_wd;
+	int inotify_wd; /* -1: it gathers output until the deadline */
 };
 
 struct session {

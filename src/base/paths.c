@@ -166,23 +166,24 @@ int paths_program(const char *name, char *ret_path, size_t size, struct err *err
 
 	if (rc < 0)
 		return rc;
-	rc = program_dir(self, err);
-	if (rc < 0)
-		return rc;
 	if (libexec) {
 		rc = io_path(ret_path, size, err, "%s/%s", libexec, name);
 		if (rc < 0 || access(ret_path, X_OK) == 0)
 			return rc;
+		return err_set(err, ENOENT,
+			       "program '%s' is not to be found in %s, which STASIS_LIBEXEC_DIR names",
+			       name, libexec);
 	}
-	rc = io_path(ret_path, size, err, "%s/%s", self, name);
+	rc = program_dir(self, err);
+	if (rc == 0)
+		rc = io_path(ret_path, size, err, "%s/%s", self, name);
 	if (rc < 0 || access(ret_path, X_OK) == 0)
 		return rc;
 	rc = io_path(ret_path, size, err, "%s/../libexec/stasis/%s", self, name);
 	if (rc < 0 || access(ret_path, X_OK) == 0)
 		return rc;
-	return err_set(
-		err, ENOENT,
-		"program '%s' is not to be found in %s%s%.300s or %.300s/../libexec/stasis; "
-		"install it or set STASIS_LIBEXEC_DIR",
-		name, libexec ? libexec : "", libexec ? ", " : "", self, self);
+	return err_set(err, ENOENT,
+		       "program '%s' is not to be found in %.300s or %.300s/../libexec/stasis; "
+		       "install it or set STASIS_LIBEXEC_DIR",
+		       name, self, self);
 }

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Remote procedure calls in frames: the one wire format of stasis ↔ stasisd and stasisd ↔
- * stasis-agent. */
+/* Remote procedure calls in frames: the wire format of stasis, stasisd and stasis-agent. */
 #ifndef STASIS_BASE_RPC_H
 #define STASIS_BASE_RPC_H
 

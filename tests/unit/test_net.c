@@ -13,6 +13,7 @@
 #include <sys/wait.h>
 
 #include "base/cleanup.h"
+#include "base/paths.h"
 #include "vm/net/net.h"
 #include "vm/net/netns.h"
 #include "vm/proc/proc.h"
@@ -250,7 +251,7 @@ static int setup(void **state)
 	snprintf(root_dir, sizeof(root_dir), "/tmp/stasis-net-XXXXXX");
 	if (!mkdtemp(root_dir) || chmod(root_dir, 0777) < 0)
 		return -1;
-	ASSERT_OK(proc_helper_path(NETNS_PROGRAM, path, sizeof(path), &err));
+	ASSERT_OK(paths_program(NETNS_PROGRAM, path, sizeof(path), &err));
 	ASSERT_OK(io_read_file(path, 64 << 20, &program, &len, &err));
 	snprintf(copy, sizeof(copy), "%s/" NETNS_PROGRAM, root_dir);
 	ASSERT_OK(io_replace_file(copy, program, len, 0755, &err));

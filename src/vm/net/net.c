@@ -14,6 +14,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/io.h"
+#include "base/paths.h"
 #include "vm/net/netns.h"
 #include "vm/proc/proc.h"
 
@@ -53,7 +54,7 @@ static int holder_start(const char *cluster, unsigned int mtu, int ready_fd, pid
 	char program[IO_PATH_MAX], mtu_text[16], name[64];
 	char *const argv[] = {program, "hold", name, mtu_text, NULL};
 	struct proc_fd fds[] = {{.from = ready_fd, .to = NETNS_READY_FD}};
-	int rc = proc_helper_path(NETNS_PROGRAM, program, sizeof(program), err);
+	int rc = paths_program(NETNS_PROGRAM, program, sizeof(program), err);
 
 	if (rc < 0)
 		return rc;

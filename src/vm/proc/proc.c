@@ -283,35 +283,6 @@ void proc_reap(pid_t pid)
 		;
 }
 
-int proc_helper_path(const char *name, char *ret_path, size_t size, struct err *err)
-{
-	const char *libexec = getenv("STASIS_LIBEXEC_DIR");
-	char self[IO_PATH_MAX];
-	ssize_t len;
-	char *slash;
-	int rc;
-
-	if (libexec && *libexec)
-		return io_path(ret_path, size, err, "%s/%s", libexec, name);
-	len = readlink("/proc/self/exe", self, sizeof(self) - 1);
-	if (len < 0)
-		return err_sys(err, errno, "cannot read /proc/self/exe");
-	self[len] = '\0';
-	slash = strrchr(self, '/');
-	*slash = '\0';
-	rc = io_path(ret_path, size, err, "%s/%s", self, name);
-	if (rc < 0 || access(ret_path, X_OK) == 0)
-		return rc;
-	rc = io_path(ret_path, size, err, "%s/../libexec/stasis/%s", self, name);
-	if (rc < 0 || access(ret_path, X_OK) == 0)
-		return rc;
-	return err_set(
-		err, ENOENT,
-		"the program %s is neither beside this program nor in ../libexec/stasis; set "
-		"STASIS_LIBEXEC_DIR to its directory",
-		name);
-}
-
 void proc_log_tail(const char *path, unsigned int lines, char *ret_text, size_t size)
 {
 	CLEANUP_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC);

@@ -49,12 +49,6 @@ void proc_kill(int pidfd, pid_t pid);
 /* Collect the exit status of a child that has ended; nothing happens to any other process. */
 void proc_reap(pid_t pid);
 
-/*
- * Path of a program that belongs to Stasis: in $STASIS_LIBEXEC_DIR, else beside this program,
- * else in ../libexec/stasis seen from it.
- */
-int proc_helper_path(const char *name, char *ret_path, size_t size, struct err *err);
-
 /* The last `lines` lines of a file on one line, joined by " | "; empty when there is nothing to
  * read. */
 void proc_log_tail(const char *path, unsigned int lines, char *ret_text, size_t size);

@@ -18,6 +18,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/paths.h"
 #include "vm/disk/disk.h"
 #include "vm/net/netns.h"
 #include "vm/proc/proc.h"
@@ -98,7 +99,7 @@ static int process_launch(struct vm *vm, bool incoming, struct err *err)
 	int rc = 0;
 
 	if (vm->config.net_pid > 0)
-		rc = proc_helper_path(NETNS_PROGRAM, netns, sizeof(netns), err);
+		rc = paths_program(NETNS_PROGRAM, netns, sizeof(netns), err);
 	if (rc == 0)
 		rc = vm_dir_path(&vm->config, QEMU_LOG, path, sizeof(path), err);
 	if (rc == 0)

@@ -1,11 +1,11 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-3-Clause
 # Checks that every subcommand has its help and its place in stasis(1), with all its options, and every key of a cluster's
-# file its place in stasis-cluster(5). Usage: cli_docs.sh PATH-OF-STASIS
+# file its place in stasis-cluster(5). Usage: test_docs.sh PATH-OF-STASIS
 set -u
 
 stasis=$1
-root=$(cd "$(dirname "$0")/.." && pwd)
+root=$(cd "$(dirname "$0")/../.." && pwd)
 man1=$root/docs/man/stasis.1.scd
 man5=$root/docs/man/stasis-cluster.5.scd
 passed=0
