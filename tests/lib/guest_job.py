@@ -46,6 +46,11 @@ class Job:
         text = self.read().decode()
         return text[: text.rfind("\n") + 1].splitlines()
 
+    def tail(self, size):
+        """The last bytes printed so far."""
+        end = self._poll(0)[0]["out_size"]
+        return self.read(max(0, end - size))
+
     def check_running(self):
         self._poll(0)
         check(self.state == "running", "%s of %s is %s: code %d, signal %d, last words %s"

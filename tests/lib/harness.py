@@ -186,6 +186,15 @@ class Host:
     def checkpoints(self, cluster):
         return self.json("list", cluster)["checkpoints"]
 
+    def down(self, name):
+        """Take a cluster down, after what is under way in it: a checkpoint whose command was killed goes on."""
+
+        def gone():
+            result = self.run("down", name, check_exit=False)
+            return result.returncode == 0 or "no cluster is named" in result.stderr
+
+        wait_for("cluster %s to be taken down" % name, gone, 300, every=0.5)
+
     def log(self):
         try:
             with open(os.path.join(self.state_dir, "stasisd.log")) as file:
@@ -212,7 +221,7 @@ class Host:
         result = self.run("status", "--json", check_exit=False)
         if result.returncode == 0:
             for cluster in json.loads(result.stdout)["clusters"]:
-                self.run("down", cluster["name"], check_exit=False)
+                self.down(cluster["name"])
         self.stop_daemon()
         left = self.leaks()
         if not os.environ.get("STASIS_TEST_KEEP"):
