@@ -119,30 +119,45 @@ static int daemon_start(struct err *err)
 	return daemon_wait(pid, program, log_fd, err);
 }
 
-int client_connect(bool start, struct rpc_conn **ret_conn, struct err *err)
+static int client_connect_once(const char *socket, bool start, struct rpc_conn **ret_conn,
+			       struct err *err)
 {
-	char socket[IO_PATH_MAX];
 	struct rpc_conn *conn = NULL;
-	int rc = paths_socket(socket, sizeof(socket), err);
+	int rc = rpc_connect_unix(socket, RPC_FRAME_MAX, &conn, err);
 
-	if (rc < 0)
-		return rc;
-	rc = rpc_connect_unix(socket, RPC_FRAME_MAX, &conn, err);
 	if (start && (rc == -ENOENT || rc == -ECONNREFUSED)) {
-		rc = daemon_start(err);
-		if (rc < 0)
+		/* Another command may have started the daemon in the same moment: one of the two is
+		 * refused. */
+		int rc_start = daemon_start(err);
+
+		rc = rpc_connect_unix(socket, RPC_FRAME_MAX, &conn, rc_start < 0 ? NULL : err);
+		if (rc < 0 && rc_start < 0)
 			return err_prefix(err, "no daemon answers at %.200s", socket);
-		rc = rpc_connect_unix(socket, RPC_FRAME_MAX, &conn, err);
 	}
-	if (rc < 0)
-		return rc;
-	rc = client_hello(conn, err);
+	if (rc == 0)
+		rc = client_hello(conn, err);
 	if (rc < 0) {
 		rpc_conn_close(conn);
 		return rc;
 	}
 	*ret_conn = conn;
 	return 0;
+}
+
+int client_connect(bool start, struct rpc_conn **ret_conn, struct err *err)
+{
+	int64_t deadline_ns = deadline_in_ms(START_MS);
+	const struct timespec pause = {.tv_nsec = START_POLL_MS * NS_PER_MS};
+	char socket[IO_PATH_MAX];
+	int rc = paths_socket(socket, sizeof(socket), err);
+
+	if (rc < 0)
+		return rc;
+	/* A daemon that was just killed takes connections a moment longer, and resets them. */
+	while ((rc = client_connect_once(socket, start, ret_conn, err)) == -ECONNRESET && start &&
+	       deadline_left_ms(deadline_ns) > 0)
+		nanosleep(&pause, NULL);
+	return rc;
 }
 
 int client_open(struct client *ret_client, const struct cli *cli)

@@ -315,6 +315,7 @@ static int fetch_file(struct copy *copy, size_t vm, const struct entry *entry,
 		      const char *guest_path, int dir_fd, const char *name, struct err *err)
 {
 	CLEANUP_CLOSE int fd = -1;
+	struct stat st;
 	char temp[64];
 	int rc;
 
@@ -326,6 +327,9 @@ static int fetch_file(struct copy *copy, size_t vm, const struct entry *entry,
 	if (fd < 0)
 		return err_sys(err, errno, "cannot make %.200s", name);
 	rc = fetch_blocks(copy, vm, guest_path, fd, err);
+	/* what the umask left of the guest's bits, without those that writing needed */
+	if (rc == 0 && (fstat(fd, &st) < 0 || fchmod(fd, st.st_mode & entry->mode) < 0))
+		rc = err_sys(err, errno, "cannot set the mode of %.200s", name);
 	if (rc == 0 && fsync(fd) < 0)
 		rc = err_sys(err, errno, "cannot write %.200s", name);
 	if (rc == 0 && renameat(dir_fd, temp, dir_fd, name) < 0)
@@ -372,6 +376,16 @@ static int make_link(struct copy *copy, const struct entry *entry, int dir_fd, c
 	return 0;
 }
 
+/* A new directory gets the guest's mode, one that exists keeps its own. */
+static int make_dir(int parent_fd, mode_t mode, const char *name, struct err *err)
+{
+	CLEANUP_CLOSE int fd = -1;
+
+	if (mkdirat(parent_fd, name, mode | 0700) < 0 && errno != EEXIST)
+		return err_sys(err, errno, "cannot make directory %.200s", name);
+	return open_below(parent_fd, name, strlen(name), &fd, err);
+}
+
 /* Bring one entry to its place: `name`/rel below root_fd. */
 static int fetch_entry(struct copy *copy, size_t vm, const struct plan *plan,
 		       const struct entry *entry, int root_fd, const char *name,
@@ -388,14 +402,13 @@ static int fetch_entry(struct copy *copy, size_t vm, const struct plan *plan,
 			     *name && *entry->rel ? "/" : "", entry->rel);
 	if (rc < 0)
 		return rc;
-	if (entry->kind == ENTRY_DIR)
-		return open_below(root_fd, host, strlen(host), &dir_fd, err);
 	slash = strrchr(host, '/');
 	base = slash ? slash + 1 : host;
 	rc = open_below(root_fd, host, slash ? (size_t)(slash - host) : 0, &dir_fd, err);
 	if (rc < 0)
 		return rc;
 	switch (entry->kind) {
+	case ENTRY_DIR: return *base ? make_dir(dir_fd, entry->mode, base, err) : 0;
 	case ENTRY_FILE: return fetch_file(copy, vm, entry, guest, dir_fd, base, err);
 	case ENTRY_LINK: return make_link(copy, entry, dir_fd, base, err);
 	default:

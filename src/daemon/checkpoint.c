@@ -134,7 +134,8 @@ static int ckpt_prepare(struct ckpt *ckpt, struct err *err)
 		rc = prepare_room(ckpt, err);
 	if (rc == 0)
 		rc = image_put(ckpt->cluster->image_dir, &ckpt->doc.image, err);
-	return rc;
+	/* The guest image may have taken much of the room, the first time. */
+	return rc < 0 ? rc : prepare_room(ckpt, err);
 }
 
 static int overlay_one(size_t index, void *arg, struct err *err)
@@ -493,8 +494,10 @@ static int ckpt_take(struct ckpt *ckpt, struct err *err)
 	char message[sizeof(ckpt->cluster->message)];
 	int rc = ckpt_begin(ckpt, err);
 
-	if (rc < 0)
+	if (rc < 0) {
+		cluster_end(ckpt->cluster, err->msg);
 		return rc;
+	}
 	rc = store_begin(the_daemon.store, ckpt->cluster->spec.name, ckpt->id, &ckpt->txn, err);
 	if (rc == 0) {
 		rc = cluster_save(ckpt->cluster, err);
@@ -537,8 +540,6 @@ int checkpoint_take(struct cluster *cluster, const char *tag, struct progress *p
 	ckpt.doc.created_ns = clock_real_ns();
 	rc = ckpt_take(&ckpt, &own);
 	if (rc < 0) {
-		if (cluster->op[0])
-			cluster_end(cluster, own.msg);
 		if (err)
 			*err = own;
 		return rc;

@@ -115,13 +115,24 @@ void cluster_put(struct cluster *cluster)
 	free(cluster);
 }
 
+/* Whether what is under way is nobody's operation, so that a user cannot be told to await it.
+ */
+static bool cluster_must_await(const struct cluster *cluster, const char *op)
+{
+	if (cluster->removed)
+		return false;
+	if (!strcmp(cluster->op, CLUSTER_OP_ADOPT))
+		return true;
+	return cluster->unattended && !strcmp(cluster->op, "checkpoint") &&
+	       strcmp(op, "checkpoint") != 0;
+}
+
 int cluster_begin(struct cluster *cluster, const char *op, struct err *err)
 {
 	int rc = 0;
 
 	pthread_mutex_lock(&the_daemon.lock);
-	/* An adoption is nobody's operation and ends soon: it is waited for. */
-	while (!strcmp(cluster->op, CLUSTER_OP_ADOPT) && !cluster->removed)
+	while (cluster_must_await(cluster, op))
 		pthread_cond_wait(&cluster_ended, &the_daemon.lock);
 	if (cluster->removed)
 		rc = err_set(err, ENOENT, "cluster %s has been taken down", cluster->spec.name);

@@ -49,6 +49,7 @@ struct cluster {
 	uint64_t net_start_time;
 	json_t *run;                /* the run's record, or NULL */
 	int64_t next_checkpoint_ns; /* monotonic; 0: not set */
+	bool unattended;            /* the checkpoint under way is the interval's */
 	char last_checkpoint[STORE_ID_MAX];
 	int64_t last_checkpoint_ns;
 
@@ -68,8 +69,9 @@ int cluster_get(const char *name, struct cluster **ret_cluster, struct err *err)
 int cluster_get_or_add(const struct spec *spec, struct cluster **ret_cluster, struct err *err);
 void cluster_put(struct cluster *cluster);
 
-/* Begin an operation; -EBUSY with the name of the one under way. End it; `message` (may be
- * NULL) tells how. */
+/* Begin an operation; -EBUSY with the name of the one under way, unless that is one that nobody
+ * asked for, which is waited for: an adoption, and but for a checkpoint the interval's. End it;
+ * `message` (may be NULL) tells how. */
 int cluster_begin(struct cluster *cluster, const char *op, struct err *err);
 void cluster_end(struct cluster *cluster, const char *message);
 bool cluster_any_busy(void);

@@ -42,6 +42,7 @@ struct link {
 	char path[IO_PATH_MAX];
 	char name[64];
 	link_request_fn on_request;
+	void (*on_free)(void *arg);
 	void *arg;
 
 	pthread_mutex_t lock;
@@ -83,6 +84,7 @@ void link_unref(struct link *link)
 	rpc_decoder_destroy(link->decoder);
 	pthread_cond_destroy(&link->changed);
 	pthread_mutex_destroy(&link->lock);
+	link->on_free(link->arg);
 	free(link);
 }
 
@@ -376,7 +378,7 @@ static void link_start(void *arg)
 }
 
 struct link *link_open(const char *socket_path, const char *name, link_request_fn on_request,
-		       void *arg)
+		       void (*on_free)(void *arg), void *arg)
 {
 	struct link *link = calloc(1, sizeof(*link));
 	pthread_condattr_t attr;
@@ -386,6 +388,7 @@ struct link *link_open(const char *socket_path, const char *name, link_request_f
 	snprintf(link->path, sizeof(link->path), "%s", socket_path);
 	snprintf(link->name, sizeof(link->name), "%s", name);
 	link->on_request = on_request;
+	link->on_free = on_free;
 	link->arg = arg;
 	link->refs = 1; /* the timer's, until link_close() */
 	link->next_id = 2;

@@ -18,9 +18,12 @@ struct link;
 typedef int (*link_request_fn)(const json_t *request, json_t *reply, char **ret_blob,
 			       size_t *ret_blob_len, void *arg, struct err *err);
 
-/* Connect to a port's socket, now and again until closed. Any thread. */
+/*
+ * Connect to a port's socket, now and again until closed. Any thread. `on_free` is called once,
+ * from any thread, when nothing can call on_request any more.
+ */
 struct link *link_open(const char *socket_path, const char *name, link_request_fn on_request,
-		       void *arg);
+		       void (*on_free)(void *arg), void *arg);
 
 /* Close; calls under way fail with -ECONNRESET. The link is freed when the last reference is
  * gone. NULL is allowed. */

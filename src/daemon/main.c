@@ -19,13 +19,20 @@
 #include "base/fault.h"
 #include "base/log.h"
 #include "base/paths.h"
+#include "base/rpc.h"
 #include "daemon/cluster.h"
 #include "daemon/daemon.h"
 #include "daemon/loop.h"
 #include "daemon/process.h"
 #include "daemon/run.h"
 
-enum { EXIT_USAGE = 2, START_MS = 60000 };
+enum {
+	EXIT_USAGE = 2,
+	START_MS = 60000,
+	DYING_MS = 10000,
+	DYING_POLL_MS = 20,
+	HELLO_MS = 5000
+};
 
 struct daemon the_daemon = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
@@ -122,6 +129,49 @@ static int make_directories(struct err *err)
 	return rc;
 }
 
+/* Whether a daemon answers; a dying one may still take connections, but says no word. */
+static bool daemon_serves(void)
+{
+	char path[IO_PATH_MAX];
+	struct rpc_conn *conn = NULL;
+	struct rpc_msg reply = {0};
+	json_t *hello = json_pack("{s:s,s:i}", "op", "hello", "version", RPC_VERSION);
+	int rc = paths_socket(path, sizeof(path), NULL);
+
+	if (rc == 0)
+		rc = rpc_connect_unix(path, RPC_FRAME_MAX, &conn, NULL);
+	if (rc == 0)
+		rc = rpc_call(conn, hello, NULL, 0, deadline_in_ms(HELLO_MS), NULL, NULL,
+			      &reply, NULL);
+	rpc_msg_clear(&reply);
+	json_decref(hello);
+	rpc_conn_close(conn);
+	return rc == 0;
+}
+
+static void dying_wait(void)
+{
+	const struct timespec pause = {.tv_nsec = DYING_POLL_MS * NS_PER_MS};
+
+	nanosleep(&pause, NULL);
+}
+
+/* flock(), with patience for a daemon that does not serve: a killed one keeps its lock until
+ * the kernel has freed its memory. */
+static int lock_wait(int fd)
+{
+	int64_t deadline_ns = deadline_in_ms(DYING_MS);
+
+	while (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+		if (errno != EWOULDBLOCK)
+			return -errno;
+		if (daemon_serves() || deadline_left_ms(deadline_ns) == 0)
+			return -EBUSY;
+		dying_wait();
+	}
+	return 0;
+}
+
 /* One daemon for each run directory. The lock ends with the process. */
 static int take_lock(struct err *err)
 {
@@ -133,8 +183,11 @@ static int take_lock(struct err *err)
 	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return err_sys(err, errno, "cannot open %s", path);
-	if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+	rc = lock_wait(fd);
+	if (rc < 0) {
 		close(fd);
+		if (rc != -EBUSY)
+			return err_sys(err, -rc, "cannot lock %s", path);
 		return err_set(err, EBUSY, "a stasisd serves %s already", the_daemon.run_dir);
 	}
 	snprintf(pid, sizeof(pid), "%d\n", (int)getpid());
@@ -202,6 +255,18 @@ static void end_stray_templates(void)
 	io_remove_all(path, NULL);
 }
 
+/* The store's lock, too, may be that of a daemon which is just dying. */
+static int open_store(struct err *err)
+{
+	int64_t deadline_ns = deadline_in_ms(DYING_MS / 10);
+	int rc;
+
+	while ((rc = store_open(the_daemon.store_dir, &the_daemon.store, err)) == -EBUSY &&
+	       deadline_left_ms(deadline_ns) > 0)
+		dying_wait();
+	return rc;
+}
+
 static int start(struct err *err)
 {
 	static uv_signal_t on_term, on_int;
@@ -211,7 +276,7 @@ static int start(struct err *err)
 	if (rc == 0)
 		rc = loop_init(err);
 	if (rc == 0)
-		rc = store_open(the_daemon.store_dir, &the_daemon.store, err);
+		rc = open_store(err);
 	if (rc < 0)
 		return rc;
 	end_stray_templates();

@@ -78,6 +78,11 @@ static void watch_start(void *arg)
 	uv_poll_start(&watch->poll, UV_READABLE, watch_ended);
 }
 
+static void link_freed(void *arg)
+{
+	cluster_put(((struct node *)arg)->cluster);
+}
+
 void node_started(struct node *node, struct vm *vm)
 {
 	struct watch *watch = calloc(1, sizeof(*watch));
@@ -93,13 +98,13 @@ void node_started(struct node *node, struct vm *vm)
 	watch->pid = vm_pid(vm);
 	watch->node = node;
 	pthread_mutex_lock(&the_daemon.lock);
-	node->cluster->refs++;
+	node->cluster->refs += 2; /* the watch's and the link's */
 	node->vm = vm;
 	node->pid = watch->pid;
 	node->start_time = vm_start_time(vm);
 	node->dead = false;
 	node->paused = false;
-	node->link = link_open(path, name, relay_serve, node);
+	node->link = link_open(path, name, relay_serve, link_freed, node);
 	pthread_mutex_unlock(&the_daemon.lock);
 	loop_post(watch_start, watch);
 }

@@ -242,6 +242,16 @@ static const struct restart_phase {
 	{"reopen", restart_reopen, FAULT_RESTART_REOPEN},
 };
 
+/* Damage was met: quarantine the checkpoint and say which one is good. */
+static int restart_damaged(const char *id, struct err *err)
+{
+	struct err fault = ERR_INIT;
+
+	if (store_verify(the_daemon.store, id, false, NULL, NULL, &fault) == -EBADMSG && err)
+		*err = fault;
+	return -EBADMSG;
+}
+
 static int restart_run(struct restart *restart, json_t *ret_phases, struct err *err)
 {
 	size_t count = sizeof(restart_phases) / sizeof(restart_phases[0]);
@@ -254,6 +264,8 @@ static int restart_run(struct restart *restart, json_t *ret_phases, struct err *
 		cluster_phase(restart->cluster, phase->name);
 		progress_send(restart->progress, phase->name, i, count, "steps", NULL);
 		rc = phase->run(restart, err);
+		if (rc == -EBADMSG && phase->run != restart_verify)
+			rc = restart_damaged(restart->id, err);
 		if (rc == 0)
 			rc = fault_hit(phase->after, err);
 		if (rc < 0)
@@ -372,6 +384,8 @@ int op_restart(const struct rpc_msg *request, json_t *reply, struct rpc_msg *ret
 		rc = rpc_opt_bool(request->json, "force", &restart.force, err);
 	if (rc == 0)
 		rc = store_manifest(the_daemon.store, id, &manifest, err);
+	if (rc == -EBADMSG)
+		rc = restart_damaged(id, err);
 	if (rc == 0)
 		rc = manifest_restore(manifest, restart.from, err);
 	json_decref(manifest);

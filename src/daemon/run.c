@@ -77,6 +77,7 @@ static void run_checkpoint(void *arg)
 	pthread_mutex_lock(&the_daemon.lock);
 	name = json_string_value(json_object_get(cluster->run, "job"));
 	job = name ? strdup(name) : NULL;
+	cluster->unattended = true;
 	pthread_mutex_unlock(&the_daemon.lock);
 	if (job && run_ended(cluster, job)) {
 		pthread_mutex_lock(&the_daemon.lock);
@@ -92,6 +93,7 @@ static void run_checkpoint(void *arg)
 			run_prune(cluster->spec.name);
 	}
 	pthread_mutex_lock(&the_daemon.lock);
+	cluster->unattended = false;
 	cluster->next_checkpoint_ns = 0;
 	pthread_mutex_unlock(&the_daemon.lock);
 	cluster_put(cluster);
@@ -132,6 +134,9 @@ static void run_tick(uv_timer_t *timer)
 	pthread_mutex_unlock(&the_daemon.lock);
 	if (due && loop_thread(run_checkpoint, due, &err) < 0) {
 		log_warn("cluster=%s %s", due->spec.name, err.msg);
+		pthread_mutex_lock(&the_daemon.lock);
+		due->next_checkpoint_ns = 0;
+		pthread_mutex_unlock(&the_daemon.lock);
 		cluster_put(due);
 	}
 }

@@ -165,6 +165,11 @@ static int no_requests(const json_t *request, json_t *reply, char **ret_blob,
 	return err_set(err, EOPNOTSUPP, "this VM is a template");
 }
 
+static void no_owner(void *arg)
+{
+	(void)arg;
+}
+
 static int template_await_agent(const struct vm_config *config, struct err *err)
 {
 	json_t *ping = json_pack("{s:s}", "op", "ping");
@@ -174,7 +179,7 @@ static int template_await_agent(const struct vm_config *config, struct err *err)
 	int rc;
 
 	snprintf(path, sizeof(path), "%s/agent.sock", config->run_dir);
-	link = link_open(path, "template", no_requests, NULL);
+	link = link_open(path, "template", no_requests, no_owner, NULL);
 	rc = link_call(link, ping, NULL, 0, deadline_in_ms(BOOT_MS), &reply, err);
 	rpc_msg_clear(&reply);
 	json_decref(ping);

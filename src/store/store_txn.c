@@ -111,13 +111,20 @@ static void txn_end(struct store_txn *txn)
 void store_abort(struct store_txn *txn)
 {
 	struct err err = ERR_INIT;
+	struct store *store;
 
 	if (!txn)
 		return;
+	store = txn->store;
 	if (io_remove_all(txn->dir, &err) < 0)
 		log_error("checkpoint %s is given up, the next start removes its files: %s",
 			  txn->id, err.msg);
 	txn_end(txn);
+	/* Images that were put for it alone. */
+	pthread_mutex_lock(&store->lock);
+	if (store_images_sweep(store, &err) < 0)
+		log_warn("shared images are left for the next removal: %s", err.msg);
+	pthread_mutex_unlock(&store->lock);
 }
 
 static int txn_note_part(struct store_txn *txn, const char *path, const struct simg_ref *ref,

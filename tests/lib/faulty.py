@@ -74,6 +74,17 @@ def fd_kinds(pid):
     return kinds, memfds
 
 
+def settled_fds(host):
+    """A daemon's descriptors when ten looks in a row agree, so that no client's connection is among them."""
+    looks = []
+
+    def same():
+        looks.append(fd_kinds(host.daemon_pid())[0])
+        return len(looks) > 10 and all(look == looks[-1] for look in looks[-10:]) and looks[-1]
+
+    return wait_for("the daemon's descriptors to settle", same, 30)
+
+
 class Faulty:
     """A cluster with a memory_counter in each VM and one good checkpoint at least."""
 
@@ -109,7 +120,7 @@ class Faulty:
         # A daemon that has adopted is what all others are compared with.
         self.restart_daemon()
         self.wait_running()
-        self.baseline = self._settled_fds()
+        self.baseline = settled_fds(self.host)
         self.run_files = self._run_files()
 
     # ----- talking with it
@@ -202,17 +213,6 @@ class Faulty:
         for top, _, files in os.walk(self.host.run_dir):
             found += [os.path.join(os.path.relpath(top, self.host.run_dir), file) for file in files]
         return sorted(found)
-
-    def _settled_fds(self):
-        """The daemon's descriptors when two looks in a row agree, so that no client's connection is among them."""
-        last = [None]
-
-        def same():
-            now = fd_kinds(self.host.daemon_pid())[0]
-            again, last[0] = now == last[0], now
-            return again and now
-
-        return wait_for("the daemon's descriptors to settle", same, 30)
 
     def check_nothing_leaks(self):
         host = self.host

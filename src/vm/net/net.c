@@ -18,7 +18,7 @@
 #include "vm/net/netns.h"
 #include "vm/proc/proc.h"
 
-enum { READY_DEADLINE_MS = 10000 };
+enum { READY_DEADLINE_MS = 10000, HOLDER_CMDLINE_MAX_BYTES = 64 << 10 };
 
 /* The holder's one line, without its newline; empty when it ended without a word. */
 static int ready_read(int fd, char *ret_line, size_t size, struct err *err)
@@ -107,12 +107,32 @@ int net_create(const char *cluster, unsigned int mtu, pid_t *ret_pid, uint64_t *
 	return rc;
 }
 
+/* A pidfd of the holder. After the host's reboot even pid and start time may be a stranger's: its program tells. */
+static int holder_open(pid_t pid, uint64_t start_time, int *ret_pidfd, struct err *err)
+{
+	CLEANUP_FREE char *cmdline = NULL;
+	CLEANUP_CLOSE int pidfd = -1;
+	char path[64];
+	int rc = proc_open(pid, start_time, &pidfd, err);
+
+	if (rc < 0)
+		return rc;
+	snprintf(path, sizeof(path), "/proc/%d/cmdline", (int)pid);
+	rc = io_read_file(path, HOLDER_CMDLINE_MAX_BYTES, &cmdline, NULL, err);
+	if (rc == 0 && !strstr(cmdline, "stasis-netns"))
+		rc = err_set(err, ESRCH, "process %d is another program", (int)pid);
+	if (rc < 0)
+		return rc;
+	*ret_pidfd = TAKE_FD(pidfd);
+	return 0;
+}
+
 int net_check(pid_t pid, uint64_t start_time, struct err *err)
 {
 	CLEANUP_CLOSE int pidfd = -1;
 
 	proc_reap(pid);
-	if (proc_open(pid, start_time, &pidfd, err) < 0)
+	if (holder_open(pid, start_time, &pidfd, err) < 0)
 		return err_set(err, ESRCH,
 			       "the holder of the cluster's network, process %d, is gone",
 			       (int)pid);
@@ -123,7 +143,7 @@ void net_destroy(pid_t pid, uint64_t start_time)
 {
 	CLEANUP_CLOSE int pidfd = -1;
 
-	if (proc_open(pid, start_time, &pidfd, NULL) == 0)
+	if (holder_open(pid, start_time, &pidfd, NULL) == 0)
 		proc_kill(pidfd, pid);
 	else
 		proc_reap(pid);

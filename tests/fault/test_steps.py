@@ -1,0 +1,200 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-3-Clause
+"""Every fault point, four ways: stasisd killed there, the step failing, a QEMU killed, the command killed."""
+
+import os
+import subprocess
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+from faulty import SETTLE_SECONDS, Faulty
+from harness import BUILD, alive, check, main, wait_for
+
+# Whoever fails here has a checkpoint already: the manifest is in place.
+COMMITTED = ("store.catalog", "ckpt.committed", "ckpt.merge", "ckpt.done")
+# No VM has a process here: the old ones are gone, the new ones are not started.
+NO_QEMU = ("restart.stop", "restart.disk", "restart.ram")
+# After these the restart has replaced the killed VM, or ended the cluster.
+BEFORE_STOP = ("restart.begin", "restart.verify")
+
+
+class World:
+    """The cluster that all tests share; a test that leaves it broken makes the next one begin anew."""
+
+    faulty = None
+    turn = 0
+
+    @classmethod
+    def get(cls):
+        if not cls.faulty:
+            cls.faulty = Faulty()
+            cls.faulty.check_whole()
+        return cls.faulty
+
+    @classmethod
+    def drop(cls):
+        faulty, cls.faulty = cls.faulty, None
+        if faulty:
+            sys.stderr.write("--- end of stasisd.log\n%s\n" % "\n".join(faulty.host.log().splitlines()[-40:]))
+            faulty.close(check_leaks=False)
+
+
+class Attempt:
+    """One operation that passes one fault point, and what must be so afterwards."""
+
+    def __init__(self, faulty, point):
+        self.faulty, self.point, self.host = faulty, point, faulty.host
+        self.restarts = point.startswith("restart.")
+        self.removes = point == "store.remove"
+        if self.removes:
+            self.host.run("checkpoint", faulty.name)
+            faulty.ids = faulty.listed()
+            check(len(faulty.ids) == 2, "checkpoints: %s" % faulty.ids)
+        self.before = list(faulty.ids)
+        if self.restarts:
+            self.args = ["restart", faulty.name, "--force"]
+        elif self.removes:
+            self.args = ["rm", self.before[0]]
+        else:
+            self.args = ["checkpoint", faulty.name]
+
+    def arm(self, action):
+        self.log_at = len(self.host.log())
+        self.daemon = self.faulty.restart_daemon("%s:1:%s" % (self.point, action))
+        self.faulty.wait_running()
+
+    def log(self):
+        return self.host.log()[self.log_at :]
+
+    def check_ids(self, taken):
+        """After a checkpoint that exists or not, or a removal, exactly the right ones are listed."""
+        ids = self.faulty.listed()
+        if self.removes:
+            check(ids == self.before[1:], "listed after the removal: %s, before: %s" % (ids, self.before))
+        elif self.restarts or not taken:
+            check(ids == self.before, "listed: %s, before: %s" % (ids, self.before))
+        else:
+            check(ids[:-1] == self.before and len(ids) == len(self.before) + 1, "listed: %s, before: %s" % (ids, self.before))
+
+    def finish(self, taken):
+        faulty = self.faulty
+        self.check_ids(taken)
+        lost = faulty.bring_back()
+        faulty.check_whole()
+        self.check_ids(taken)
+        faulty.keep_newest()
+        return lost
+
+
+def daemon_killed(point):
+    attempt = Attempt(World.get(), point)
+    attempt.arm("kill")
+    result = attempt.host.run(*attempt.args, check_exit=False)
+    # Its sockets close a moment before it is dead.
+    wait_for("the end of the daemon: was the point passed? %s" % result, lambda: not alive(attempt.daemon), 20)
+    check(result.returncode != 0, "the command says that all is well")
+    check("ended in the middle" in result.stderr, "the command says: %s" % result.stderr)
+    attempt.faulty.start_daemon()
+    lost = attempt.finish(taken=point in COMMITTED)
+    # A restart that was cut short after it ended the old VMs needs another; nothing else may lose the job.
+    spared = not attempt.restarts or point in BEFORE_STOP + ("restart.done",)
+    check(lost != spared, "the job was %s" % ("lost" if lost else "not lost"))
+
+
+def step_failed(point):
+    attempt = Attempt(World.get(), point)
+    attempt.arm("fail=EIO")
+    result = attempt.host.run(*attempt.args, check_exit=False)
+    said = "injected fault at %s" % point
+    check(alive(attempt.daemon), "the daemon has ended")
+    check(said in attempt.log() or said in result.stderr, "the point was not passed: %s" % result)
+    if point in COMMITTED:
+        check(result.returncode == 0, "the checkpoint exists, the command says: %s" % result)
+    else:
+        check(result.returncode == 1 and said in result.stderr, "the command says: %s" % result)
+    if attempt.removes:
+        # The checkpoint does not exist any more; its files may stay until the next daemon starts.
+        attempt.check_ids(False)
+        attempt.faulty.restart_daemon()
+    lost = attempt.finish(taken=point in COMMITTED)
+    spared = not attempt.restarts or point in BEFORE_STOP + ("restart.done",)
+    check(lost != spared, "the job was %s" % ("lost" if lost else "not lost"))
+
+
+def qemu_killed(point):
+    World.turn += 1
+    faulty = World.get()
+    attempt = Attempt(faulty, point)
+    faulty.set_deed("qemu", victim=faulty.victim(World.turn % 2))
+    attempt.arm("run=%s" % faulty.hook)
+    result = attempt.host.run(*attempt.args, check_exit=False)
+    done = faulty.deed_done()
+    check(done, "the point was not passed: %s" % result)
+    check(alive(attempt.daemon), "the daemon has ended")
+    check((done == "none") == (point in NO_QEMU), "killed at %s: %s" % (point, done))
+    ok = result.returncode == 0
+    check(ok or result.returncode in (1, 4), "the command says: %s" % result)
+    if done == "none" or point in BEFORE_STOP:
+        check(ok, "the command says: %s" % result)
+    elif not ok or not attempt.restarts:
+        wait_for("the loss of a VM to be seen", lambda: faulty.status()["state"] in ("dead", "degraded"), SETTLE_SECONDS)
+    if attempt.restarts and not ok:
+        check(faulty.status()["state"] == "dead", "after a failed restart: %s" % faulty.status())
+    if ok and attempt.restarts and done != "none" and point not in BEFORE_STOP:
+        wait_for("the loss of a VM to be seen", lambda: faulty.status()["state"] == "degraded", SETTLE_SECONDS)
+    # What the command says and what is listed agree.
+    lost = attempt.finish(taken=ok)
+    check(lost != (done == "none" or point in BEFORE_STOP), "the job was %s" % ("lost" if lost else "not lost"))
+
+
+def command_killed(point):
+    faulty = World.get()
+    attempt = Attempt(faulty, point)
+    faulty.set_deed("cli")
+    attempt.arm("run=%s" % faulty.hook)
+    process = faulty.start_cli(*attempt.args)
+    process.communicate(timeout=SETTLE_SECONDS)
+    wait_for("the hook's end", faulty.deed_done, SETTLE_SECONDS)
+    check(process.returncode == -9 and faulty.deed_done() == str(process.pid),
+          "not killed: exit %d, the hook says %s" % (process.returncode, faulty.deed_done()))
+    check(alive(attempt.daemon), "the daemon has ended")
+    # Nobody waits any more; the daemon goes on to the end.
+    check(faulty.wait_idle() == "running", "the cluster is %s" % faulty.status())
+    if attempt.removes:
+        gone = os.path.join(attempt.host.store_dir, "checkpoints", attempt.before[0])
+        wait_for("the removal's end", lambda: not os.path.exists(gone), SETTLE_SECONDS)
+    lost = attempt.finish(taken=True)
+    check(not lost, "the job was lost")
+
+
+def guarded(name, way, point):
+    def test():
+        try:
+            way(point)
+        except BaseException:
+            World.drop()
+            raise
+
+    test.__name__ = "%s %s" % (point, name)
+    return test
+
+
+def nothing_is_left():
+    faulty = World.get()
+    faulty.host.run("verify", "--all")
+    World.faulty = None
+    faulty.close()
+
+
+def points():
+    argv = [os.path.join(BUILD, "libexec", "stasisd"), "--list-fault-points"]
+    text = subprocess.run(argv, check=True, capture_output=True, text=True, timeout=60).stdout
+    names = [line.split()[0] for line in text.splitlines()]
+    check(len(names) >= 31, "stasisd lists only %s" % names)
+    return names
+
+
+if __name__ == "__main__":
+    ways = [("stasisd killed", daemon_killed), ("step fails", step_failed), ("QEMU killed", qemu_killed),
+            ("command killed", command_killed)]
+    main([guarded(name, way, point) for point in points() for name, way in ways] + [nothing_is_left])
