@@ -228,13 +228,20 @@ void cluster_configure_nodes(struct cluster *cluster)
 	pthread_mutex_unlock(&the_daemon.lock);
 }
 
+/* The process itself is asked: its end may not have come round to the loop yet. Daemon lock
+ * held. */
+static bool node_alive(const struct node *node)
+{
+	return node->vm && !node->dead && vm_alive(node->vm);
+}
+
 unsigned int cluster_alive(struct cluster *cluster)
 {
 	unsigned int alive = 0;
 
 	pthread_mutex_lock(&the_daemon.lock);
 	for (unsigned int i = 0; i < cluster->spec.vms; i++)
-		alive += cluster->nodes[i].vm && !cluster->nodes[i].dead;
+		alive += node_alive(&cluster->nodes[i]);
 	pthread_mutex_unlock(&the_daemon.lock);
 	return alive;
 }
@@ -259,7 +266,7 @@ static const char *cluster_state(const struct cluster *cluster, unsigned int ali
 static json_t *node_status(const struct node *node)
 {
 	const struct vm_config *config = &node->config;
-	bool alive = node->vm && !node->dead;
+	bool alive = node_alive(node);
 	uint64_t rss = 0, ram = 0;
 	char console[IO_PATH_MAX + 16], debug[IO_PATH_MAX + 16];
 
@@ -286,7 +293,7 @@ json_t *cluster_status(struct cluster *cluster)
 
 	pthread_mutex_lock(&the_daemon.lock);
 	for (unsigned int i = 0; i < cluster->spec.vms; i++) {
-		alive += cluster->nodes[i].vm && !cluster->nodes[i].dead;
+		alive += node_alive(&cluster->nodes[i]);
 		json_array_append_new(vms, node_status(&cluster->nodes[i]));
 	}
 	status = json_pack("{s:s,s:s,s:o,s:s,s:s,s:o,s:O?,s:s?,s:I,s:s?,s:s}", "name",

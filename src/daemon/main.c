@@ -196,10 +196,31 @@ static int take_lock(struct err *err)
 	return 0;
 }
 
-/* Leave the caller's life: the parent waits on `ready` for one byte, then ends. */
+/* In the parent: the child's word is a 0 byte when it serves, else the sentence why it doesn't. */
+static _Noreturn void await_child(int ready, const char *log_path)
+{
+	struct pollfd poll_ready = {.fd = ready, .events = POLLIN};
+	char said[sizeof(((struct err *)0)->msg)];
+	size_t len = 0;
+	ssize_t n = 0;
+
+	if (poll(&poll_ready, 1, START_MS) == 1)
+		while (len < sizeof(said) - 1 && (n = read(ready, said + len, sizeof(said) - 1 - len)) > 0)
+			len += (size_t)n;
+	if (len > 0 && said[0] == '\0')
+		_exit(0);
+	said[len] = '\0';
+	if (len > 0)
+		fprintf(stderr, "stasisd: %s\n", said);
+	else
+		fprintf(stderr, "stasisd: did not start; see the end of %s\n", log_path);
+	_exit(1);
+}
+
+/* Leave the caller's life: the parent waits for a word on `ready`, then ends. */
 static int go_background(int *ret_ready, struct err *err)
 {
-	char log_path[IO_PATH_MAX], answer;
+	char log_path[IO_PATH_MAX];
 	int ready[2], log, rc;
 	pid_t pid;
 
@@ -212,13 +233,8 @@ static int go_background(int *ret_ready, struct err *err)
 	if (pid < 0)
 		return err_sys(err, errno, "fork");
 	if (pid > 0) {
-		struct pollfd poll_ready = {.fd = ready[0], .events = POLLIN};
-
 		close(ready[1]);
-		if (poll(&poll_ready, 1, START_MS) == 1 && read(ready[0], &answer, 1) == 1)
-			_exit(0);
-		fprintf(stderr, "stasisd: did not start; see the end of %s\n", log_path);
-		_exit(1);
+		await_child(ready[0], log_path);
 	}
 	close(ready[0]);
 	setsid();
@@ -317,6 +333,8 @@ int main(int argc, char *argv[])
 		rc = start(&err);
 	if (rc < 0) {
 		fprintf(stderr, "stasisd: %s\n", err.msg);
+		if (ready >= 0 && write(ready, err.msg, strlen(err.msg)) < 0)
+			log_warn("nobody waits for this daemon's start");
 		return 1;
 	}
 	if (ready >= 0) {

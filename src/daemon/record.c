@@ -38,7 +38,10 @@ static json_t *record_encode(struct cluster *cluster)
 	return record;
 }
 
-int cluster_save(struct cluster *cluster, struct err *err)
+/* Writers do not overtake each other, so that the last one has written what is now. */
+static pthread_mutex_t saving = PTHREAD_MUTEX_INITIALIZER;
+
+static int record_write(struct cluster *cluster, struct err *err)
 {
 	CLEANUP_FREE char *text = NULL;
 	char path[IO_PATH_MAX];
@@ -55,6 +58,24 @@ int cluster_save(struct cluster *cluster, struct err *err)
 	if (!text)
 		return err_sys(err, ENOMEM, "cannot write %s", path);
 	return io_replace_file(path, text, strlen(text), 0600, err);
+}
+
+int cluster_save(struct cluster *cluster, struct err *err)
+{
+	int rc = 0;
+
+	pthread_mutex_lock(&saving);
+	if (!cluster->forgotten)
+		rc = record_write(cluster, err);
+	pthread_mutex_unlock(&saving);
+	return rc;
+}
+
+void cluster_forget(struct cluster *cluster)
+{
+	pthread_mutex_lock(&saving);
+	cluster->forgotten = true;
+	pthread_mutex_unlock(&saving);
 }
 
 static int copy_str(const json_t *json, const char *key, char *ret_text, size_t size,

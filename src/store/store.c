@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/log.h"
 #include "store/hash.h"
 #include "store/store_priv.h"
 
@@ -268,14 +269,24 @@ int store_newest(struct store *store, const char *cluster, char ret_id[STORE_ID_
 
 	if (rc < 0)
 		return rc;
-	while (count > 0 && entries[count - 1].damaged)
-		count--;
-	if (count == 0)
-		return err_set(err, ENOENT,
-			       "cluster \"%s\" has no good checkpoint in the store %s", cluster,
-			       store->dir);
-	memcpy(ret_id, entries[count - 1].id, STORE_ID_MAX);
-	return 0;
+	for (; count > 0; count--) {
+		struct err fault = ERR_INIT;
+		json_t *manifest;
+
+		if (entries[count - 1].damaged)
+			continue;
+		/* One that was damaged or lost unnoticed, or that a newer program wrote, must
+		 * not stand in front of those that can be used. */
+		rc = store_manifest(store, entries[count - 1].id, &manifest, &fault);
+		if (rc == 0) {
+			json_decref(manifest);
+			memcpy(ret_id, entries[count - 1].id, STORE_ID_MAX);
+			return 0;
+		}
+		log_warn("passed over: %s", fault.msg);
+	}
+	return err_set(err, ENOENT, "cluster \"%s\" has no good checkpoint in the store %s",
+		       cluster, store->dir);
 }
 
 int store_manifest(struct store *store, const char *id, json_t **ret_manifest, struct err *err)

@@ -353,6 +353,8 @@ def test_manifest_missing(faulty):
     lose(os.path.join(faulty.host.store_dir, "checkpoints", newer, "manifest"))
     failed(faulty, "verify", newer, say=(newer,))
     failed(faulty, "restart", "--force", newer, say=("no checkpoint", newer))
+    # Even a daemon that still lists it passes it over.
+    check(faulty.host.json("restart", "--force", faulty.name)["checkpoint"] == older, "not restarted from the older one")
     faulty.restart_daemon()
     faulty.wait_running()
     check(faulty.listed() == [older], "listed: %s" % faulty.listed())

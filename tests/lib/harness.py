@@ -3,6 +3,7 @@
 
 import json
 import os
+import select
 import shutil
 import signal
 import subprocess
@@ -14,7 +15,7 @@ import traceback
 import stasis_rpc
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-BUILD = os.environ.get("STASIS_BUILD_DIR", os.path.join(ROOT, "build", "release"))
+BUILD = os.path.abspath(os.environ.get("STASIS_BUILD_DIR", os.path.join(ROOT, "build", "release")))
 
 
 class Skip(Exception):
@@ -253,11 +254,20 @@ def alive(pid):
 
 
 def kill_and_wait(pid):
+    """SIGKILL, and wait until all threads of the process have ended, which is when its pidfd tells."""
     try:
-        os.kill(pid, signal.SIGKILL)
+        pidfd = os.pidfd_open(pid)
     except ProcessLookupError:
         return
-    wait_for("the end of process %d" % pid, lambda: not alive(pid), 30)
+    try:
+        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        ended = select.poll()
+        ended.register(pidfd, select.POLLIN)
+        check(ended.poll(30000), "process %d does not end" % pid)
+    except ProcessLookupError:
+        pass
+    finally:
+        os.close(pidfd)
 
 
 def main(tests):

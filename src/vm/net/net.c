@@ -119,7 +119,7 @@ static int holder_open(pid_t pid, uint64_t start_time, int *ret_pidfd, struct er
 		return rc;
 	snprintf(path, sizeof(path), "/proc/%d/cmdline", (int)pid);
 	rc = io_read_file(path, HOLDER_CMDLINE_MAX_BYTES, &cmdline, NULL, err);
-	if (rc == 0 && !strstr(cmdline, "stasis-netns"))
+	if (rc == 0 && !strstr(cmdline, NETNS_PROGRAM))
 		rc = err_set(err, ESRCH, "process %d is another program", (int)pid);
 	if (rc < 0)
 		return rc;
