@@ -59,6 +59,7 @@ struct cluster {
 	char message[512];       /* what happened last, in one sentence */
 	bool dir_exists; /* its record and disks exist: it was started, restarted or adopted */
 	bool removed;
+	bool forgotten; /* its record is written no more; under the lock of cluster_save() */
 	unsigned int refs;
 	struct cluster *next;
 };
@@ -84,8 +85,10 @@ int cluster_set_spec(struct cluster *cluster, const struct spec *spec, struct er
 void cluster_configure_nodes(struct cluster *cluster);
 int cluster_set_image(struct cluster *cluster, const char *image_dir, struct err *err);
 
-/* Write cluster.json durably. */
+/* Write cluster.json durably; any thread may, whoever holds the operation. */
 int cluster_save(struct cluster *cluster, struct err *err);
+/* From now on saving does nothing: the directory is about to go and must not come back. */
+void cluster_forget(struct cluster *cluster);
 /* Fill a cluster from its cluster.json. `ret_op` gets the operation that was under way when it
  * was written. */
 int cluster_load(struct cluster *cluster, char ret_op[CLUSTER_OP_MAX], struct err *err);

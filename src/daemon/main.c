@@ -196,7 +196,8 @@ static int take_lock(struct err *err)
 	return 0;
 }
 
-/* In the parent: the child's word is a 0 byte when it serves, else the sentence why it doesn't. */
+/* In the parent: the child's word is a 0 byte when it serves, else the sentence why it doesn't.
+ */
 static _Noreturn void await_child(int ready, const char *log_path)
 {
 	struct pollfd poll_ready = {.fd = ready, .events = POLLIN};
@@ -205,7 +206,8 @@ static _Noreturn void await_child(int ready, const char *log_path)
 	ssize_t n = 0;
 
 	if (poll(&poll_ready, 1, START_MS) == 1)
-		while (len < sizeof(said) - 1 && (n = read(ready, said + len, sizeof(said) - 1 - len)) > 0)
+		while (len < sizeof(said) - 1 &&
+		       (n = read(ready, said + len, sizeof(said) - 1 - len)) > 0)
 			len += (size_t)n;
 	if (len > 0 && said[0] == '\0')
 		_exit(0);

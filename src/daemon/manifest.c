@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "daemon/members.h"
 #include "store/manifest.h"
 
 static const char part_suffix[] = ".simg";
@@ -62,50 +63,24 @@ static json_t *images_json(const struct image_refs *image)
 json_t *manifest_make(struct cluster *cluster, const struct manifest_doc *doc)
 {
 	char host[65] = "";
-	json_t *manifest;
+	json_t *manifest, *machine;
 
 	gethostname(host, sizeof(host) - 1);
 	pthread_mutex_lock(&the_daemon.lock);
+	machine = members_machine_to_json(&cluster->machine);
+	if (machine)
+		json_object_set_new(machine, "cmdline", json_string(doc->image.cmdline));
 	manifest = json_pack(
-		"{s:s,s:s,s:I,s:s,s:s,s:o,s:s,s:{s:s,s:s,s:s,s:s,s:s},s:o,s:o,s:o,s:I,s:I,s:b,s:O?}",
-		"cluster", cluster->spec.name, "tag", doc->tag ? doc->tag : "", "created_ns",
+		"{s:s,s:s,s:I,s:s,s:s,s:o,s:s,s:o,s:o,s:o,s:o,s:I,s:I,s:b,s:O?}", "cluster",
+		cluster->spec.name, "tag", doc->tag ? doc->tag : "", "created_ns",
 		(json_int_t)doc->created_ns, "host", host, "stasis_version", STASIS_VERSION,
 		"spec", spec_to_json(&cluster->spec), "image_dir", cluster->image_dir,
-		"machine", "qemu_version", cluster->machine.qemu_version, "machine",
-		cluster->machine.machine, "accel", cluster->machine.accel, "cpu",
-		cluster->machine.cpu, "cmdline", doc->image.cmdline, "images",
-		images_json(&doc->image), "vms", vms_json(cluster, doc), "phases",
-		phases_json(doc), "pause_ns", (json_int_t)doc->pause_ns, "total_ns",
-		(json_int_t)doc->total_ns, "pause_includes_write",
-		(int)doc->pause_includes_write, "run", cluster->run);
+		"machine", machine, "images", images_json(&doc->image), "vms",
+		vms_json(cluster, doc), "phases", phases_json(doc), "pause_ns",
+		(json_int_t)doc->pause_ns, "total_ns", (json_int_t)doc->total_ns,
+		"pause_includes_write", (int)doc->pause_includes_write, "run", cluster->run);
 	pthread_mutex_unlock(&the_daemon.lock);
 	return manifest;
-}
-
-static int copy_member(const json_t *json, const char *key, char *ret_text, size_t size,
-		       struct err *err)
-{
-	const char *text;
-	int rc = rpc_get_str(json, key, &text, err);
-
-	return rc < 0 ? rc : io_path(ret_text, size, err, "%s", text);
-}
-
-static int machine_from_json(const json_t *json, struct vm_machine *ret_machine,
-			     struct err *err)
-{
-	int rc = copy_member(json, "qemu_version", ret_machine->qemu_version,
-			     sizeof(ret_machine->qemu_version), err);
-
-	if (rc == 0)
-		rc = copy_member(json, "machine", ret_machine->machine,
-				 sizeof(ret_machine->machine), err);
-	if (rc == 0)
-		rc = copy_member(json, "accel", ret_machine->accel, sizeof(ret_machine->accel),
-				 err);
-	if (rc == 0)
-		rc = copy_member(json, "cpu", ret_machine->cpu, sizeof(ret_machine->cpu), err);
-	return rc;
 }
 
 static int part_from_json(const json_t *json, struct manifest_part *ret_part, struct err *err)
@@ -114,7 +89,8 @@ static int part_from_json(const json_t *json, struct manifest_part *ret_part, st
 	char *suffix;
 
 	if (rc == 0)
-		rc = copy_member(json, "file", ret_part->name, sizeof(ret_part->name), err);
+		rc = members_get_text(json, "file", ret_part->name, sizeof(ret_part->name),
+				      err);
 	if (rc < 0)
 		return rc;
 	suffix = strrchr(ret_part->name, '.');
@@ -161,11 +137,11 @@ static int image_from_json(const json_t *manifest, struct image_refs *ret_image,
 	if (rc == 0)
 		rc = simg_ref_from_json(disk, &ret_image->disk, err);
 	if (rc == 0)
-		rc = copy_member(disk, "format", ret_image->disk_format,
-				 sizeof(ret_image->disk_format), err);
+		rc = members_get_text(disk, "format", ret_image->disk_format,
+				      sizeof(ret_image->disk_format), err);
 	if (rc == 0)
-		rc = copy_member(json_object_get(manifest, "machine"), "cmdline",
-				 ret_image->cmdline, sizeof(ret_image->cmdline), err);
+		rc = members_get_text(json_object_get(manifest, "machine"), "cmdline",
+				      ret_image->cmdline, sizeof(ret_image->cmdline), err);
 	return rc;
 }
 
@@ -176,13 +152,13 @@ int manifest_restore(const json_t *manifest, struct manifest_restore *ret_restor
 	int rc = spec_from_json(json_object_get(manifest, "spec"), &ret_restore->spec, err);
 
 	if (rc == 0)
-		rc = machine_from_json(json_object_get(manifest, "machine"),
-				       &ret_restore->machine, err);
+		rc = members_machine_from_json(json_object_get(manifest, "machine"),
+					       &ret_restore->machine, err);
 	if (rc == 0)
 		rc = image_from_json(manifest, &ret_restore->image, err);
 	if (rc == 0)
-		rc = copy_member(manifest, "image_dir", ret_restore->image_dir,
-				 sizeof(ret_restore->image_dir), err);
+		rc = members_get_text(manifest, "image_dir", ret_restore->image_dir,
+				      sizeof(ret_restore->image_dir), err);
 	if (rc == 0)
 		rc = vms_from_json(json_object_get(manifest, "vms"), &ret_restore->spec,
 				   ret_restore->vms, err);

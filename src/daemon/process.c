@@ -191,6 +191,7 @@ int cluster_remove(struct cluster *cluster, struct err *err)
 	int rc, rc_run;
 
 	cluster_end_processes(cluster);
+	cluster_forget(cluster);
 	rc = io_remove_all(cluster->dir, err);
 	rc_run = io_remove_all(cluster->run_dir, rc == 0 ? err : NULL);
 

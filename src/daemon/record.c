@@ -8,6 +8,7 @@
 
 #include "base/cleanup.h"
 #include "daemon/cluster.h"
+#include "daemon/members.h"
 
 enum { RECORD_FORMAT = 1, RECORD_MAX_BYTES = 4 << 20 };
 
@@ -24,13 +25,11 @@ static json_t *record_encode(struct cluster *cluster)
 						"start_time", (json_int_t)node->start_time,
 						"genid", node->config.genid));
 	}
-	record = json_pack("{s:i,s:o,s:s,s:s,s:{s:s,s:s,s:s,s:s},s:s,s:i,s:I,s:o,s:O?,s:s,s:I}",
-			   "format", RECORD_FORMAT, "spec", spec_to_json(&cluster->spec), "op",
+	record = json_pack("{s:i,s:o,s:s,s:s,s:o,s:s,s:i,s:I,s:o,s:O?,s:s,s:I}", "format",
+			   RECORD_FORMAT, "spec", spec_to_json(&cluster->spec), "op",
 			   cluster->op, "image_dir", cluster->image_dir, "machine",
-			   "qemu_version", cluster->machine.qemu_version, "machine",
-			   cluster->machine.machine, "accel", cluster->machine.accel, "cpu",
-			   cluster->machine.cpu, "why", cluster->why, "net_pid",
-			   (int)cluster->net_pid, "net_start_time",
+			   members_machine_to_json(&cluster->machine), "why", cluster->why,
+			   "net_pid", (int)cluster->net_pid, "net_start_time",
 			   (json_int_t)cluster->net_start_time, "nodes", nodes, "run",
 			   cluster->run, "last_checkpoint", cluster->last_checkpoint,
 			   "last_checkpoint_ns", (json_int_t)cluster->last_checkpoint_ns);
@@ -78,36 +77,6 @@ void cluster_forget(struct cluster *cluster)
 	pthread_mutex_unlock(&saving);
 }
 
-static int copy_str(const json_t *json, const char *key, char *ret_text, size_t size,
-		    struct err *err)
-{
-	const char *text;
-	int rc = rpc_get_str(json, key, &text, err);
-
-	if (rc < 0)
-		return rc;
-	if (strlen(text) >= size)
-		return err_set(err, EPROTO, "member \"%s\" is too long", key);
-	memcpy(ret_text, text, strlen(text) + 1);
-	return 0;
-}
-
-static int machine_decode(const json_t *json, struct vm_machine *ret_machine, struct err *err)
-{
-	int rc = copy_str(json, "qemu_version", ret_machine->qemu_version,
-			  sizeof(ret_machine->qemu_version), err);
-
-	if (rc == 0)
-		rc = copy_str(json, "machine", ret_machine->machine,
-			      sizeof(ret_machine->machine), err);
-	if (rc == 0)
-		rc = copy_str(json, "accel", ret_machine->accel, sizeof(ret_machine->accel),
-			      err);
-	if (rc == 0)
-		rc = copy_str(json, "cpu", ret_machine->cpu, sizeof(ret_machine->cpu), err);
-	return rc;
-}
-
 static int nodes_decode(struct cluster *cluster, const json_t *nodes, struct err *err)
 {
 	int rc = 0;
@@ -124,8 +93,8 @@ static int nodes_decode(struct cluster *cluster, const json_t *nodes, struct err
 		if (rc == 0)
 			rc = rpc_get_int(json, "start_time", 0, INT64_MAX, &start_time, err);
 		if (rc == 0)
-			rc = copy_str(json, "genid", node->config.genid,
-				      sizeof(node->config.genid), err);
+			rc = members_get_text(json, "genid", node->config.genid,
+					      sizeof(node->config.genid), err);
 		node->pid = (pid_t)pid;
 		node->start_time = (uint64_t)start_time;
 	}
@@ -146,13 +115,14 @@ static int record_decode(struct cluster *cluster, const json_t *record, char *re
 	if (rc == 0)
 		rc = cluster_set_spec(cluster, &spec, err);
 	if (rc == 0)
-		rc = copy_str(record, "op", ret_op, CLUSTER_OP_MAX, err);
+		rc = members_get_text(record, "op", ret_op, CLUSTER_OP_MAX, err);
 	if (rc == 0)
-		rc = copy_str(record, "image_dir", image_dir, sizeof(image_dir), err);
+		rc = members_get_text(record, "image_dir", image_dir, sizeof(image_dir), err);
 	if (rc == 0)
-		rc = machine_decode(json_object_get(record, "machine"), &cluster->machine, err);
+		rc = members_machine_from_json(json_object_get(record, "machine"),
+					       &cluster->machine, err);
 	if (rc == 0)
-		rc = copy_str(record, "why", cluster->why, sizeof(cluster->why), err);
+		rc = members_get_text(record, "why", cluster->why, sizeof(cluster->why), err);
 	if (rc == 0)
 		rc = rpc_get_int(record, "net_pid", 0, INT32_MAX, &net_pid, err);
 	if (rc == 0)
@@ -160,8 +130,8 @@ static int record_decode(struct cluster *cluster, const json_t *record, char *re
 	if (rc == 0)
 		rc = nodes_decode(cluster, json_object_get(record, "nodes"), err);
 	if (rc == 0)
-		rc = copy_str(record, "last_checkpoint", cluster->last_checkpoint,
-			      sizeof(cluster->last_checkpoint), err);
+		rc = members_get_text(record, "last_checkpoint", cluster->last_checkpoint,
+				      sizeof(cluster->last_checkpoint), err);
 	if (rc == 0)
 		rc = rpc_get_int(record, "last_checkpoint_ns", 0, INT64_MAX,
 				 &cluster->last_checkpoint_ns, err);

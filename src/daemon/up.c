@@ -301,9 +301,12 @@ int op_cluster_down(const struct rpc_msg *request, json_t *reply, struct rpc_msg
 	if (rc < 0)
 		return rc;
 	rc = cluster_begin(cluster, "down", err);
-	if (rc == 0)
-		rc = cluster_save(cluster, err);
 	if (rc == 0) {
+		struct err unsaved = ERR_INIT;
+
+		/* A full disk, say, must not keep a cluster from going. */
+		if (cluster_save(cluster, &unsaved) < 0)
+			log_warn("cluster=%s %s", cluster->spec.name, unsaved.msg);
 		rc = cluster_remove(cluster, err);
 		json_object_set_new(reply, "cluster", json_string(cluster->spec.name));
 		log_info("cluster=%s taken down", cluster->spec.name);

@@ -189,7 +189,7 @@ def test_image_built_anew():
         write = ("sh", "-c", "mkdir /root/d && seq 20000 > /root/d/file && sync && sha256sum < /root/d/file")
         said = host.exec("vm0", *write)
         host.run("down", "old")
-        disk = os.path.join(image, "disk.raw")
+        disk = os.path.realpath(os.path.join(image, "disk.raw"))
         subprocess.run(["cp", "--sparse=always", disk, disk + ".new"], check=True, timeout=600)
         os.chmod(disk + ".new", 0o600)
         # Another UUID is another seed of every checksum of its metadata.

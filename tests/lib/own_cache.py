@@ -1,15 +1,11 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""A cache directory of a test's own that has the guest image already: links to the shared cache's files."""
+"""A cache directory of a test's own that has the guest image already: copies of the layers in the shared cache."""
 
 import os
+import shutil
 import subprocess
 
-
-def _link(source, destination):
-    try:
-        os.link(source, destination)
-    except OSError:
-        subprocess.run(["cp", "--sparse=always", source, destination], check=True)
+LAYERS = ("kernel", "rootfs", "initrd")
 
 
 def own_cache(programs, target, owner=None):
@@ -20,17 +16,31 @@ def own_cache(programs, target, owner=None):
         check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, timeout=900,
     ).stdout.strip()
     images = os.path.dirname(os.path.dirname(built))
-    os.makedirs(target, exist_ok=True)
-    for kind in ("kernel", "rootfs", "initrd", "image"):
-        for directory, _, files in os.walk(os.path.join(images, kind)):
-            if os.path.basename(directory).startswith("."):
-                continue  # somebody else's build that is under way
-            here = os.path.join(target, "images", os.path.relpath(directory, images))
-            os.makedirs(here)
-            for name in files:
-                if not os.path.islink(os.path.join(directory, name)):
-                    _link(os.path.join(directory, name), os.path.join(here, name))
-    for directory, _, _ in os.walk(target):
-        if owner is not None:
+    image = os.path.join(target, "images", os.path.relpath(built, images))
+    os.makedirs(image)
+    for name in os.listdir(built):
+        file = os.path.join(built, name)
+        layer = _layer_of(images, file)
+        if not layer:
+            shutil.copy(file, os.path.join(image, name))
+            continue
+        here = os.path.join(target, "images", os.path.relpath(layer, images))
+        # Copies, not links: a link changes the file's ctime, and other tests' stores would hash it anew.
+        os.makedirs(here)
+        for part in os.listdir(layer):
+            subprocess.run(["cp", "--sparse=always", os.path.join(layer, part), here], check=True, timeout=600)
+        os.symlink(os.path.join(here, name), os.path.join(image, name))
+    if owner is not None:
+        for directory, _, _ in os.walk(target):
             os.chown(directory, owner, owner)
-    return os.path.join(target, "images", os.path.relpath(built, images))
+    return image
+
+
+def _layer_of(images, file):
+    """The directory of the layer that a file of an image comes from, None for the image's own files."""
+    for kind in LAYERS:
+        for key in os.listdir(os.path.join(images, kind)):
+            twin = os.path.join(images, kind, key, os.path.basename(file))
+            if not key.startswith(".") and os.path.exists(twin) and os.path.samefile(twin, file):
+                return os.path.join(images, kind, key)
+    return None
