@@ -170,9 +170,10 @@ int paths_program(const char *name, char *ret_path, size_t size, struct err *err
 		rc = io_path(ret_path, size, err, "%s/%s", libexec, name);
 		if (rc < 0 || access(ret_path, X_OK) == 0)
 			return rc;
-		return err_set(err, ENOENT,
-			       "program '%s' is not to be found in %s, which STASIS_LIBEXEC_DIR names",
-			       name, libexec);
+		return err_set(
+			err, ENOENT,
+			"program '%s' is not to be found in %s, which STASIS_LIBEXEC_DIR names",
+			name, libexec);
 	}
 	rc = program_dir(self, err);
 	if (rc == 0)

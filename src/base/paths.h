@@ -23,8 +23,8 @@ int paths_store_dir(char *ret_path, size_t size, struct err *err);
 int paths_socket(char *ret_path, size_t size, struct err *err);
 
 /*
- * A program or script of the project: STASIS_LIBEXEC_DIR/<name> when that is set, else beside the
- * running program, else ../libexec/stasis/<name> from it. -ENOENT names the places.
+ * A program or script of the project: STASIS_LIBEXEC_DIR/<name> when that is set, else beside
+ * the running program, else ../libexec/stasis/<name> from it. -ENOENT names the places.
  */
 int paths_program(const char *name, char *ret_path, size_t size, struct err *err);
 

@@ -126,8 +126,8 @@ static int client_connect_once(const char *socket, bool start, struct rpc_conn *
 	int rc = rpc_connect_unix(socket, RPC_FRAME_MAX, &conn, err);
 
 	if (start && (rc == -ENOENT || rc == -ECONNREFUSED)) {
-		/* Another command may have started the daemon in the same moment: one of the two is
-		 * refused. */
+		/* Another command may have started the daemon in the same moment: one of the
+		 * two is refused. */
 		int rc_start = daemon_start(err);
 
 		rc = rpc_connect_unix(socket, RPC_FRAME_MAX, &conn, rc_start < 0 ? NULL : err);
@@ -154,8 +154,8 @@ int client_connect(bool start, struct rpc_conn **ret_conn, struct err *err)
 	if (rc < 0)
 		return rc;
 	/* A daemon that was just killed takes connections a moment longer, and resets them. */
-	while ((rc = client_connect_once(socket, start, ret_conn, err)) == -ECONNRESET && start &&
-	       deadline_left_ms(deadline_ns) > 0)
+	while ((rc = client_connect_once(socket, start, ret_conn, err)) == -ECONNRESET &&
+	       start && deadline_left_ms(deadline_ns) > 0)
 		nanosleep(&pause, NULL);
 	return rc;
 }

@@ -138,12 +138,13 @@ static int image_write(struct store *store, int fd, const char *path,
 	}
 	rc = file_identify(fd, path, &after, err);
 	/* A new hard link changes only the file's status, not its bytes. */
-	if (rc == 0 && (file->size_bytes != after.size_bytes || file->mtime_ns != after.mtime_ns))
+	if (rc == 0 &&
+	    (file->size_bytes != after.size_bytes || file->mtime_ns != after.mtime_ns))
 		rc = err_set(err, EAGAIN, "%s changed while it was read: it must not be in use",
 			     path);
 	if (rc == 0)
-		rc = image_publish(store, tmp, ret_ref, file, settled && file_same(file, &after),
-				   err);
+		rc = image_publish(store, tmp, ret_ref, file,
+				   settled && file_same(file, &after), err);
 	if (rc < 0)
 		unlink(tmp);
 	return rc;

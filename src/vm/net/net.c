@@ -107,7 +107,8 @@ int net_create(const char *cluster, unsigned int mtu, pid_t *ret_pid, uint64_t *
 	return rc;
 }
 
-/* A pidfd of the holder. After the host's reboot even pid and start time may be a stranger's: its program tells. */
+/* A pidfd of the holder. After the host's reboot even pid and start time may be a stranger's:
+ * its program tells. */
 static int holder_open(pid_t pid, uint64_t start_time, int *ret_pidfd, struct err *err)
 {
 	CLEANUP_FREE char *cmdline = NULL;
