@@ -273,6 +273,26 @@ static void test_deadline(void **state)
 	server_stop(&server);
 }
 
+/* What QEMU had to say to a client that was killed, its last line cut, comes in front of the
+ * greeting. */
+static void test_stale_lines_before_the_greeting(void **state)
+{
+	const struct step steps[] = {{"urn\": {}}\n", true},
+				     {"{\"return\": {}, \"id\": 1}\n", true},
+				     {GREETING, true},
+				     {"{\"return\": {}, \"id\": 1}\n", false},
+				     END};
+	struct server server;
+	struct err err = ERR_INIT;
+	struct qmp *qmp;
+	int fd = server_start(&server, steps);
+
+	(void)state;
+	assert_int_equal(qmp_open(fd, deadline_in_ms(5000), &qmp, &err), 0);
+	qmp_close(qmp);
+	server_stop(&server);
+}
+
 static void test_broken_peers(void **state)
 {
 	static const struct {
@@ -281,11 +301,11 @@ static void test_broken_peers(void **state)
 	} cases[] = {
 		{{END}, -ECONNRESET},
 		{{{"{\"QMP\"", true}, END}, -ECONNRESET},
-		{{{"SSH-2.0-OpenSSH\r\n", true}, END}, -EPROTO},
-		{{{"[1]\n", true}, END}, -EPROTO},
-		{{{"{\"hello\": 1}\n", true}, END}, -EPROTO},
-		{{{"{\"QMP\": {}, \"QMP\": {}}\n", true}, END}, -EPROTO},
-		{{{"\xc3\x28\n", true}, END}, -EPROTO},
+		{{{"SSH-2.0-OpenSSH\r\n", true}, END}, -ECONNRESET},
+		{{{"[1]\n", true}, END}, -ECONNRESET},
+		{{{"{\"hello\": 1}\n", true}, END}, -ECONNRESET},
+		{{{"{\"QMP\": {}, \"QMP\": {}}\n", true}, END}, -ECONNRESET},
+		{{{"\xc3\x28\n", true}, END}, -ECONNRESET},
 		{{{GREETING, true}, END}, -ECONNRESET},
 		{{{GREETING, true}, {"{\"return\": \n", false}, END}, -EPROTO},
 	};
@@ -384,6 +404,7 @@ int main(void)
 		cmocka_unit_test(test_errors_become_sentences),
 		cmocka_unit_test(test_arguments_that_are_not_utf8),
 		cmocka_unit_test(test_deadline),
+		cmocka_unit_test(test_stale_lines_before_the_greeting),
 		cmocka_unit_test(test_broken_peers),
 		cmocka_unit_test(test_pass_fd),
 		cmocka_unit_test(test_event_flood_keeps_the_newest),

@@ -16,6 +16,9 @@
 #include "base/clock.h"
 #include "vm/qmp/decode.h"
 
+/* Objects to skip in front of the greeting. */
+enum { QMP_STALE_MAX = 64 };
+
 struct qmp {
 	int fd;
 	struct qmp_decoder *decoder;
@@ -251,19 +254,31 @@ void qmp_drop_events(struct qmp *qmp)
 	json_array_clear(qmp->events);
 }
 
+/*
+ * Wait for the greeting. What QEMU still had to say to a client that was killed comes first:
+ * its last line may be cut, and ids of its own commands are in it.
+ */
+static int greeting_wait(struct qmp *qmp, int64_t deadline_ns, struct err *err)
+{
+	for (int skipped = 0; skipped < QMP_STALE_MAX; skipped++) {
+		json_t *object = NULL;
+		int rc = object_next(qmp, "the greeting", deadline_ns, &object, err);
+		bool found = rc == 0 && json_is_object(json_object_get(object, "QMP"));
+
+		json_decref(object);
+		if (found || (rc < 0 && rc != -EPROTO))
+			return rc;
+	}
+	return err_set(err, EPROTO, "the monitor socket did not greet as QEMU does");
+}
+
 static int negotiate(struct qmp *qmp, int64_t deadline_ns, struct err *err)
 {
-	json_t *greeting;
-	bool known;
-	int rc = object_next(qmp, "the greeting", deadline_ns, &greeting, err);
+	int rc = greeting_wait(qmp, deadline_ns, err);
 
-	if (rc < 0)
-		return rc;
-	known = json_is_object(json_object_get(greeting, "QMP"));
-	json_decref(greeting);
-	if (!known)
-		return err_set(err, EPROTO, "the monitor socket did not greet as QEMU does");
-	return qmp_execute(qmp, "qmp_capabilities", json_object(), deadline_ns, NULL, err);
+	return rc < 0 ? rc
+		      : qmp_execute(qmp, "qmp_capabilities", json_object(), deadline_ns, NULL,
+				    err);
 }
 
 int qmp_open(int fd, int64_t deadline_ns, struct qmp **ret_qmp, struct err *err)
