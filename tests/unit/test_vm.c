@@ -425,24 +425,28 @@ static unsigned int count_dir(const char *path)
 	return count;
 }
 
-/* Processes whose command line names our directory. */
-static unsigned int count_qemus(void)
+/* Processes that name this program's directory; with `end` they are killed on the way. */
+static unsigned int qemus(bool end)
 {
-	CLEANUP_CLOSEDIR DIR *dir = opendir("/proc");
+	CLEANUP_CLOSEDIR DIR *proc = opendir("/proc");
+	const struct dirent *entry;
 	unsigned int count = 0;
-	struct dirent *entry;
 
-	while ((entry = readdir(dir))) {
+	assert_non_null(proc);
+	while ((entry = readdir(proc))) {
 		CLEANUP_FREE char *text = NULL;
-		char path[300];
+		char path[64 + sizeof(entry->d_name)];
+		pid_t pid = atoi(entry->d_name);
 		size_t len;
 
 		snprintf(path, sizeof(path), "/proc/%s/cmdline", entry->d_name);
-		if (atoi(entry->d_name) <= 0 || atoi(entry->d_name) == getpid() ||
-		    io_read_file(path, 1 << 20, &text, &len, NULL) < 0)
+		if (pid <= 0 || pid == getpid() ||
+		    io_read_file(path, 1 << 20, &text, &len, NULL) < 0 ||
+		    !memmem(text, len, root_dir, strlen(root_dir)))
 			continue;
-		if (memmem(text, len, root_dir, strlen(root_dir)))
-			count++;
+		count++;
+		if (end)
+			kill(pid, SIGKILL);
 	}
 	return count;
 }
@@ -455,14 +459,14 @@ static void test_nothing_leaks(void **state)
 
 	(void)state;
 	guest_boot(&guest, "leak");
-	assert_int_equal(count_qemus(), 1);
+	assert_int_equal(qemus(false), 1);
 	guest_checkpoint(&guest, &saved);
 	guest_restore(&guest, &saved);
 	saved_clear(&saved);
-	assert_int_equal(count_qemus(), 1);
+	assert_int_equal(qemus(false), 1);
 	guest_end(&guest);
 	test_launch_errors(state);
-	assert_int_equal(count_qemus(), 0);
+	assert_int_equal(qemus(false), 0);
 	assert_int_equal(count_dir("/proc/self/fd"), fds);
 	assert_int_equal(count_dir("/proc/self/task"), tasks);
 }
@@ -477,6 +481,7 @@ static int setup(void **state)
 static int teardown(void **state)
 {
 	(void)state;
+	qemus(true); /* what a test that failed half-way has left */
 	return io_remove_all(root_dir, NULL);
 }
 
