@@ -35,8 +35,8 @@ static int up(struct cli *cli, int argc, char **argv)
 		return code;
 	if (cli->json)
 		return cli_print_json(reply);
-	printf("cluster %s runs: %u VMs of %llu MiB, %.1f s\n", spec->name, spec->vms,
-	       (unsigned long long)(spec->memory_bytes >> 20),
+	printf("cluster %s runs: %u VM%s of %llu MiB, %.1f s\n", spec->name, spec->vms,
+	       spec->vms == 1 ? "" : "s", (unsigned long long)(spec->memory_bytes >> 20),
 	       json_number_value(json_object_get(reply, "seconds")));
 	if (json_is_string(json_object_get(reply, "why")))
 		cli_note(cli, "%s", json_string_value(json_object_get(reply, "why")));
