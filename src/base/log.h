@@ -15,13 +15,6 @@ void log_set_sink(log_sink_fn sink, void *arg, enum log_level most);
 int log_level_parse(const char *name);
 const char *log_level_name(enum log_level level);
 
-/*
- * Fields of the calling thread, put in front of each of its lines as "key=value". Keys in use:
- * ckpt, vm, rank, txn, cluster. log_field_set() with a NULL value removes the key. Values are
- * copied.
- */
-void log_field_set(const char *key, const char *value);
-
 void log_write(enum log_level level, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));
 

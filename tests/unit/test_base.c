@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Tests of base: errors, files, fault points, threads, deadlines, log fields. */
+/* Tests of base: errors, files, fault points, threads, deadlines, the log. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -229,12 +229,10 @@ static void test_log(void **state)
 {
 	(void)state;
 	log_set_sink(keep_line, NULL, LOG_INFO);
-	log_field_set("vm", "vm3");
 	log_info("a %s\nline", "broken");
-	assert_string_equal(last_line, "vm=vm3 a broken line");
+	assert_string_equal(last_line, "a broken line");
 	log_debug("not shown");
-	assert_string_equal(last_line, "vm=vm3 a broken line");
-	log_field_set("vm", NULL);
+	assert_string_equal(last_line, "a broken line");
 	log_error("plain");
 	assert_string_equal(last_line, "plain");
 	assert_int_equal(log_level_parse("warn"), LOG_WARN);

@@ -54,20 +54,15 @@ int disk_check(const struct vm_config *config, bool incoming, struct err *err)
 	return rc;
 }
 
-int vm_disk_create(const struct vm_config *config, struct err *err)
+/* `qemu-img verb` on the active layer, with the base as its backing file. `option` may be NULL.
+ */
+static int active_over_base(const struct vm_config *config, const char *verb,
+			    const char *option, struct err *err)
 {
 	char path[IO_PATH_MAX];
-	const char *const argv[] = {qemu_img_program(),
-				    "create",
-				    "-q",
-				    "-f",
-				    "qcow2",
-				    "-b",
-				    config->base_disk,
-				    "-F",
-				    config->base_format,
-				    path,
-				    NULL};
+	const char *const argv[] = {
+		qemu_img_program(),  verb, "-q",   "-f", "qcow2", "-b", config->base_disk, "-F",
+		config->base_format, path, option, NULL};
 	int rc = vm_dir_path(config, DISK_ACTIVE, path, sizeof(path), err);
 
 	if (rc == 0)
@@ -75,26 +70,14 @@ int vm_disk_create(const struct vm_config *config, struct err *err)
 	return rc < 0 ? rc : qemu_img(argv, err);
 }
 
+int vm_disk_create(const struct vm_config *config, struct err *err)
+{
+	return active_over_base(config, "create", NULL, err);
+}
+
 int vm_disk_rebase(const struct vm_config *config, struct err *err)
 {
-	char path[IO_PATH_MAX];
-	const char *const argv[] = {qemu_img_program(),
-				    "rebase",
-				    "-q",
-				    "-u",
-				    "-f",
-				    "qcow2",
-				    "-b",
-				    config->base_disk,
-				    "-F",
-				    config->base_format,
-				    path,
-				    NULL};
-	int rc = vm_dir_path(config, DISK_ACTIVE, path, sizeof(path), err);
-
-	if (rc == 0)
-		rc = disk_next_remove(config, err);
-	return rc < 0 ? rc : qemu_img(argv, err);
+	return active_over_base(config, "rebase", "-u", err);
 }
 
 int disk_next_create(const struct vm_config *config, uint64_t bytes, struct err *err)
