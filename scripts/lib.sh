@@ -77,7 +77,8 @@ ctest_preset() {
 	grep -hE '^\[  SKIPPED \] [a-z_]+$' "$preset_log" | sort -u || true
 	if [ "$preset_failed" -ne 0 ]; then
 		failures="$failures
-  ctest $preset"
+  ctest $preset
+$(grep -E '\[  FAILED  \] [a-z]|ERROR|error:|\(Failed\)|Timeout' "$preset_log" | head -n 20)"
 		tail -n 150 "$preset_log"
 	fi
 	echo "ctest $preset: $((preset_total - preset_failed)) of $preset_total passed"

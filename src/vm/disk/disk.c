@@ -163,20 +163,18 @@ static int job_finish(struct vm *vm, int64_t deadline_ns, struct err *err)
 	}
 }
 
-/* Switched or merging: commit next into disk and let the device use disk again. */
+/* Switched: commit next into disk and let the device use disk again. */
 static int merge_active(struct vm *vm, int64_t deadline_ns, struct err *err)
 {
 	struct disk_view view;
-	int rc = job_push(vm, err);
+	int rc;
 
-	if (rc == 0) {
-		qmp_drop_events(vm->qmp);
-		rc = vm_command(vm, "block-commit",
-				json_pack("{s:s, s:s, s:s}", "job-id", MERGE_JOB, "device",
-					  QEMU_NODE_NEXT, "base-node", QEMU_NODE_DISK),
-				NULL, err);
-	}
-	if (rc >= 0)
+	qmp_drop_events(vm->qmp);
+	rc = vm_command(vm, "block-commit",
+			json_pack("{s:s, s:s, s:s}", "job-id", MERGE_JOB, "device",
+				  QEMU_NODE_NEXT, "base-node", QEMU_NODE_DISK),
+			NULL, err);
+	if (rc == 0)
 		rc = job_finish(vm, deadline_ns, err);
 	if (rc == 0)
 		rc = view_read(vm, &view, err);
@@ -261,6 +259,9 @@ int vm_disk_heal(struct vm *vm, int64_t deadline_ns, struct err *err)
 	struct disk_view view;
 	int rc = disks_reclaim(vm, err);
 
+	/* A merge that a daemon before us began ends first: what is seen then stands still. */
+	if (rc == 0)
+		rc = job_finish(vm, deadline_ns, err);
 	if (rc == 0)
 		rc = view_read(vm, &view, err);
 	if (rc == 0 && view.next_active)
