@@ -83,7 +83,8 @@ static _Noreturn void command_run(const struct shim_spec *spec, int go_fd, const
 	for (int fd = 0; fd < 3; fd++)
 		if (dup2(std_fds[fd], fd) < 0)
 			_exit(EXIT_CANNOT_RUN);
-	signal(SIGPIPE, SIG_DFL);
+	for (int number = 1; number < NSIG; number++)
+		signal(number, SIG_DFL);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	umask(022);

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The frame of the tests of the stasis command: a temporary place, the fake daemon, counted checks."""
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -14,6 +15,8 @@ class CliTest:
     def __init__(self):
         if len(sys.argv) != 2:
             sys.exit(f"usage: {sys.argv[0]} PATH-OF-STASIS")
+        # Started in the background, a process ignores SIGINT, and so would the jobs of the tests.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         self.stasis = os.path.abspath(sys.argv[1])
         self.place = tempfile.TemporaryDirectory(prefix="stasis-cli-")
         self.dir = self.place.name
