@@ -2,19 +2,14 @@
 /* What the daemon asks of the agents of a whole cluster: identity, clock, files, phases. */
 #include "daemon/guest.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/random.h>
-#include <sys/stat.h>
 
-#include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/parallel.h"
 
-enum { ENTROPY_BYTES = 32, FILE_MS = 30000 };
+enum { ENTROPY_BYTES = 32 };
 
 struct guest_work {
 	struct cluster *cluster;
@@ -126,61 +121,4 @@ int guest_phase(struct cluster *cluster, const char *phase, const char *ckpt, in
 		.cluster = cluster, .timeout_ms = deadline_ms, .phase = phase, .ckpt = ckpt};
 
 	return parallel_each(cluster->spec.vms, phase_one, &work, err);
-}
-
-static int put_block(struct node *node, const char *guest_path, off_t offset, mode_t mode,
-		     bool last, const void *bytes, size_t len, struct err *err)
-{
-	json_t *write =
-		json_pack("{s:s,s:s,s:I,s:i,s:b}", "op", "fs.write", "path", guest_path,
-			  "offset", (json_int_t)offset, "mode", (int)mode, "last", (int)last);
-	struct rpc_msg reply;
-	int rc = node_call(node, write, bytes, len, FILE_MS, &reply, err);
-
-	json_decref(write);
-	rpc_msg_clear(&reply);
-	return rc;
-}
-
-static int put_file(struct node *node, const struct spec_file *file, struct err *err)
-{
-	CLEANUP_CLOSE int fd = open(file->host_path, O_RDONLY | O_CLOEXEC);
-	CLEANUP_FREE char *buf = malloc(RPC_AGENT_BLOB_MAX);
-	struct stat st;
-	off_t offset = 0;
-	bool last;
-	int rc;
-
-	if (fd < 0 || fstat(fd, &st) < 0)
-		return err_sys(err, errno, "[files] cannot open %s", file->host_path);
-	if (!buf)
-		return err_sys(err, ENOMEM, "[files] %s", file->host_path);
-	do {
-		ssize_t n = pread(fd, buf, RPC_AGENT_BLOB_MAX, offset);
-
-		if (n < 0)
-			return err_sys(err, errno, "[files] cannot read %s", file->host_path);
-		last = offset + n >= st.st_size || n == 0;
-		rc = put_block(node, file->guest_path, offset, st.st_mode & 07777, last, buf,
-			       (size_t)n, err);
-		offset += n;
-	} while (rc == 0 && !last);
-	return rc;
-}
-
-static int put_files_one(size_t index, void *arg, struct err *err)
-{
-	struct cluster *cluster = ((const struct guest_work *)arg)->cluster;
-	int rc = 0;
-
-	for (unsigned int i = 0; i < cluster->spec.file_count && rc == 0; i++)
-		rc = put_file(&cluster->nodes[index], &cluster->spec.files[i], err);
-	return rc;
-}
-
-int guest_put_files(struct cluster *cluster, struct err *err)
-{
-	struct guest_work work = {.cluster = cluster};
-
-	return parallel_each(cluster->spec.vms, put_files_one, &work, err);
 }

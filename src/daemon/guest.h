@@ -13,7 +13,7 @@ int guest_configure_all(struct cluster *cluster, int timeout_ms, struct err *err
 /* All VMs at once: clocks and random pools, after a restart. */
 int guest_set_clocks(struct cluster *cluster, int timeout_ms, struct err *err);
 
-/* All VMs at once: the files of the spec. */
+/* All VMs at once: the files and directories of the spec, with the directories they are in. */
 int guest_put_files(struct cluster *cluster, struct err *err);
 
 /* All VMs at once: a phase of suspend or resume. */

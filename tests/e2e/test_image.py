@@ -18,10 +18,18 @@ def test_packages_and_files():
     with Host() as host:
         with open(os.path.join(host.dir, "note"), "w") as file:
             file.write("put in at the start\n")
-        extra = "[image]\npackages = hello\n[files]\n/etc/stasis-note = note\n"
+        os.makedirs(os.path.join(host.dir, "tree", "a", "b"))
+        with open(os.path.join(host.dir, "tree", "a", "b", "run"), "w") as file:
+            file.write("#!/bin/sh\necho ran\n")
+        os.chmod(os.path.join(host.dir, "tree", "a", "b", "run"), 0o750)
+        os.symlink("b/run", os.path.join(host.dir, "tree", "a", "link"))
+        extra = "[image]\npackages = hello\n[files]\n/etc/stasis-note = note\n/opt/new/deep = tree/\n"
         host.up("img", vms=1, extra=extra, timeout=900)
         check(host.exec("vm0", "hello").startswith("Hello"), "the added package does not run")
         check(host.exec("vm0", "cat", "/etc/stasis-note") == "put in at the start\n", "the file is not there")
+        check(host.exec("vm0", "/opt/new/deep/a/link") == "ran\n", "the directory did not come whole")
+        check(host.exec("vm0", "stat", "-c", "%a", "/opt/new/deep/a/b/run") == "750\n", "a mode is lost")
+        check(host.exec("vm0", "readlink", "/opt/new/deep/a/link") == "b/run\n", "a link became something else")
 
 
 def test_own_base_disk():
