@@ -125,7 +125,7 @@ static size_t path_without_slashes(const char *path, char ret_path[IO_PATH_MAX])
 /* What the spec names may be a link; below it, links stay links. */
 static int put_tree(struct node *node, const struct spec_file *file, struct err *err)
 {
-	char root[IO_PATH_MAX], path[2 * IO_PATH_MAX];
+	char root[IO_PATH_MAX], path[IO_PATH_MAX];
 	char *roots[] = {root, NULL};
 	size_t root_len = path_without_slashes(file->host_path, root);
 	FTS *fts = fts_open(roots, FTS_PHYSICAL | FTS_COMFOLLOW | FTS_NOCHDIR, NULL);
@@ -140,9 +140,13 @@ static int put_tree(struct node *node, const struct spec_file *file, struct err 
 			rc = err_sys(err, errno, "[files] cannot read %s", root);
 		if (!entry)
 			break;
-		snprintf(path, sizeof(path), "%s%s", file->guest_path,
-			 entry->fts_path + root_len);
-		rc = put_entry(node, entry, path, err);
+		if ((size_t)snprintf(path, sizeof(path), "%s%s", file->guest_path,
+				     entry->fts_path + root_len) >= sizeof(path))
+			rc = err_set(err, ENAMETOOLONG,
+				     "[files] the guest's path of %.500s is too long",
+				     entry->fts_path);
+		else
+			rc = put_entry(node, entry, path, err);
 	}
 	if (fts)
 		fts_close(fts);

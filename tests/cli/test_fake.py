@@ -60,6 +60,15 @@ def test_simple():
     t.daemon.up = True
 
 
+def asks_agent(op, **values):
+    """A test for a request to an agent: that operation with these values."""
+    def test(request):
+        inner = request.get("request", {}) if request["op"] == "agent" else {}
+        return inner.get("op") == op and all(inner[name] == value for name, value in values.items())
+
+    return test
+
+
 def test_exec():
     result = t.run("exec", "vm0", "-C", "/root", "--", "sh", "-c", "echo out; echo err >&2; exit 7")
     t.expect("options after the VM belong to the command", result, 125, "-C")
@@ -84,8 +93,9 @@ def test_exec():
     t.check("Ctrl-C goes to the job", child.returncode == 5 and out == b"got\n", (child.returncode, out))
     child = t.start("exec", "vm0", "--", "sh", "-c", "trap '' INT; echo ready; while :; do sleep 0.05; done")
     child.stdout.read(6)
+    since = len(t.daemon.requests)
     child.send_signal(signal.SIGINT)
-    time.sleep(0.3)
+    t.daemon.await_request(since, asks_agent("job.signal", signal=signal.SIGINT))
     child.send_signal(signal.SIGINT)
     child.communicate(timeout=10)
     t.check("a second Ctrl-C kills", child.returncode == 137, child.returncode)
@@ -174,8 +184,9 @@ def test_run():
     child.send_signal(signal.SIGTERM)
     child.communicate(timeout=10)
     t.check("SIGTERM detaches", child.returncode == 143, child.returncode)
+    since = len(t.daemon.requests)
     child = t.start("attach", "--new")
-    time.sleep(0.5)
+    t.daemon.await_request(since, asks_agent("job.poll", out=4))
     write(t.vm("vm0", "home", "stasis", "demo", "go"), b"")
     out, err = child.communicate(timeout=15)
     t.check("attach --new", child.returncode == 0 and out == b"two\n", (child.returncode, out, err))
@@ -195,9 +206,10 @@ def long_run():
 def test_rollback_and_loss():
     child = long_run()
     job = next(iter(t.daemon.jobs.values()))
+    since = len(t.daemon.requests)
     with job.changed:
         del job.streams[0][4:]
-    time.sleep(1.2)
+    t.daemon.await_request(since, asks_agent("job.poll", out=4))
     with job.changed:
         job.streams[0] += b"xyz\n"
         job.changed.notify_all()
@@ -212,8 +224,12 @@ def test_rollback_and_loss():
     t.check("a lost VM ends the run with 4", child.returncode == 4 and b"vm1 was killed" in err and
             b"stasis restart " + CKPT["id"].encode() in err and b"stasis attach demo" in err, (child.returncode, err))
     t.daemon.dead, t.daemon.state = set(), "restarting"
+    since = len(t.daemon.requests)
     child = t.start("attach", "--json")
-    time.sleep(0.5)
+    # Its second question: the first was answered with "restarting".
+    for _ in range(2):
+        t.daemon.await_request(since, lambda request: request["op"] == "cluster.status")
+        since = len(t.daemon.requests)
     t.daemon.state = "running"
     write(t.vm("vm0", "home", "stasis", "demo", "stop"), b"")
     out, err = child.communicate(timeout=15)

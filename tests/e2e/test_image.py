@@ -30,6 +30,9 @@ def test_packages_and_files():
         check(host.exec("vm0", "/opt/new/deep/a/link") == "ran\n", "the directory did not come whole")
         check(host.exec("vm0", "stat", "-c", "%a", "/opt/new/deep/a/b/run") == "750\n", "a mode is lost")
         check(host.exec("vm0", "readlink", "/opt/new/deep/a/link") == "b/run\n", "a link became something else")
+        bad = host.cluster_file("bad", vms=1, extra="[files]\n/root/x = missing\n")
+        result = host.run("up", "-c", bad, check_exit=False)
+        check(result.returncode != 0 and "missing: No such file" in result.stderr, "the refusal: %s" % result.stderr)
 
 
 def test_own_base_disk():

@@ -68,6 +68,7 @@ class FakeDaemon:
         self.state, self.message, self.run, self.up = "running", "", None, True
         self.jobs = {}
         self.requests = []   # every request seen, without blobs
+        self.arrived = threading.Condition()
         self.replies = {}    # op → function(request) that answers instead, or raises Failure
         self.checkpoints = []
         self.dead = set()    # VMs that have died
@@ -95,6 +96,12 @@ class FakeDaemon:
                 pass
         self.connections = []
 
+    def await_request(self, since, test, seconds=10):
+        """Wait for a request that test() likes among those from number `since` on."""
+        with self.arrived:
+            if not self.arrived.wait_for(lambda: any(test(request) for request in self.requests[since:]), seconds):
+                raise AssertionError(f"no such request came in {seconds} s; since then: {self.requests[since:][-5:]}")
+
     def _accept(self, sock):
         while True:
             try:
@@ -109,7 +116,9 @@ class FakeDaemon:
         try:
             while True:
                 request, blob = stasis_rpc.read(conn)
-                self.requests.append(request)
+                with self.arrived:
+                    self.requests.append(request)
+                    self.arrived.notify_all()
                 threading.Thread(target=self._answer, args=(conn, lock, request, blob), daemon=True).start()
         except (EOFError, OSError):
             conn.close()
