@@ -8,6 +8,7 @@ set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
 option(STASIS_WERROR "Treat warnings as errors" ON)
 option(STASIS_AGENT_STATIC "Link the in-guest programs statically" ON)
 option(STASIS_FUZZ "Build the fuzz targets with libFuzzer (clang)" OFF)
+set(STASIS_MPI "openmpi" CACHE STRING "The MPI that libarmci is for: openmpi or mpich")
 set(STASIS_SANITIZE "" CACHE STRING "Sanitizers, as for -fsanitize=: address,undefined or thread")
 
 add_compile_options(

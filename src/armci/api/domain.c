@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Where ranks run: nodes as the job knows them. */
+#include <armci.h>
+
+#include "armci/api/gate.h"
+#include "armci/api/group.h"
+#include "armci/core/fail.h"
+#include "armci/core/job.h"
+
+static void check_domain(const char *call, armci_domain_t domain)
+{
+	if (domain != ARMCI_DOMAIN_SMP)
+		fail("%s(domain %d): there is only ARMCI_DOMAIN_SMP (%d)", call, domain,
+		     ARMCI_DOMAIN_SMP);
+}
+
+/* The node meant by a number, of which negative ones are the caller's. */
+static int node_of_id(const char *call, armci_domain_t domain, int id)
+{
+	check_domain(call, domain);
+	if (id >= job.node_count)
+		fail("%s(node %d): the job has nodes 0 to %d", call, id, job.node_count - 1);
+	return id < 0 ? job.node : id;
+}
+
+static int node_of_rank(const char *call, int rank)
+{
+	if (rank < 0 || rank >= job.size)
+		fail("%s(rank %d): there is no such rank: the job has ranks 0 to %d", call,
+		     rank, job.size - 1);
+	return job.node_of[rank];
+}
+
+int armci_domain_nprocs(armci_domain_t domain, int id)
+{
+	gate_enter("armci_domain_nprocs");
+	int count = job_node_size(node_of_id("armci_domain_nprocs", domain, id));
+	gate_leave();
+	return count;
+}
+
+int armci_domain_id(armci_domain_t domain, int glob_proc_id)
+{
+	gate_enter("armci_domain_id");
+	check_domain("armci_domain_id", domain);
+	int node = node_of_rank("armci_domain_id", glob_proc_id);
+	gate_leave();
+	return node;
+}
+
+int armci_domain_glob_proc_id(armci_domain_t domain, int id, int loc_proc_id)
+{
+	const char *call = "armci_domain_glob_proc_id";
+
+	gate_enter(call);
+	int node = node_of_id(call, domain, id);
+	if (loc_proc_id < 0 || loc_proc_id >= job_node_size(node))
+		fail("%s(node %d, number %d): the node has %d ranks", call, node, loc_proc_id,
+		     job_node_size(node));
+	int rank = job_member(node, loc_proc_id);
+	gate_leave();
+	return rank;
+}
+
+int armci_domain_my_id(armci_domain_t domain)
+{
+	gate_enter("armci_domain_my_id");
+	check_domain("armci_domain_my_id", domain);
+	int node = job.node;
+	gate_leave();
+	return node;
+}
+
+int armci_domain_count(armci_domain_t domain)
+{
+	gate_enter("armci_domain_count");
+	check_domain("armci_domain_count", domain);
+	int count = job.node_count;
+	gate_leave();
+	return count;
+}
+
+static int is_same_node(const char *call, int rank)
+{
+	gate_enter(call);
+	int same = node_of_rank(call, rank) == job.node;
+	gate_leave();
+	return same;
+}
+
+int armci_domain_same_id(armci_domain_t domain, int proc)
+{
+	check_domain("armci_domain_same_id", domain);
+	return is_same_node("armci_domain_same_id", proc);
+}
+
+int ARMCI_Same_node(int proc)
+{
+	return is_same_node("ARMCI_Same_node", proc);
+}
+
+int armci_sameclusnode(int proc)
+{
+	return is_same_node("armci_sameclusnode", proc);
+}
+
+int ARMCI_Uses_shm(void)
+{
+	gate_enter("ARMCI_Uses_shm");
+	gate_leave();
+	return 1;
+}
+
+int ARMCI_Uses_shm_grp(ARMCI_Group *group)
+{
+	gate_enter("ARMCI_Uses_shm_grp");
+	int member = group != NULL && group->comm != MPI_COMM_NULL &&
+		     group_of(group, "ARMCI_Uses_shm_grp") != NULL;
+	gate_leave();
+	return member;
+}
+
+/* The size of shared memory is fixed before programs can ask: see the setting
+ * STASIS_ARMCI_ARENA. */
+void ARMCI_Set_shm_limit(unsigned long shmemlimit)
+{
+	(void)shmemlimit;
+}

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Fences and the barrier. */
+#include <armci.h>
+
+#include "armci/api/gate.h"
+#include "armci/api/group.h"
+#include "armci/api/profile.h"
+#include "armci/api/stats.h"
+#include "armci/coll/collective.h"
+#include "armci/core/fail.h"
+#include "armci/core/job.h"
+#include "armci/remote/remote.h"
+#include "armci/shm/local.h"
+
+void PARMCI_Fence(int proc)
+{
+	gate_enter("ARMCI_Fence");
+	if (proc < 0 || proc >= job.size)
+		fail("ARMCI_Fence(rank %d): there is no such rank: the job has ranks 0 to %d",
+		     proc, job.size - 1);
+	stats_count(STAT_FENCE, proc, 0);
+	if (job_is_near(proc))
+		local_fence();
+	else
+		remote_fence(job.node_of[proc]);
+	gate_leave();
+}
+
+void PARMCI_AllFence(void)
+{
+	gate_enter("ARMCI_AllFence");
+	stats_count(STAT_FENCE, job.rank, 0);
+	local_fence();
+	remote_fence_all();
+	gate_leave();
+}
+
+void PARMCI_GroupFence(ARMCI_Group *group)
+{
+	gate_enter("ARMCI_GroupFence");
+	struct coll_group *members = group_of(group, "ARMCI_GroupFence");
+	stats_count(STAT_FENCE, job.rank, 0);
+	local_fence();
+	for (int i = 0; i < members->node_count; i++) {
+		int node = job.node_of[members->ranks[members->leaders[i]]];
+		if (node != job.node)
+			remote_fence(node);
+	}
+	gate_leave();
+}
+
+void PARMCI_Barrier(void)
+{
+	gate_enter("ARMCI_Barrier");
+	stats_count(STAT_BARRIER, job.rank, 0);
+	local_fence();
+	remote_fence_all();
+	coll_barrier(coll_world);
+	gate_leave();
+}
+
+ARMCI_ALIAS(void, Fence, (int proc));
+ARMCI_ALIAS(void, AllFence, (void));
+ARMCI_ALIAS(void, GroupFence, (ARMCI_Group * group));
+ARMCI_ALIAS(void, Barrier, (void));

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Entry and exit of every API call: the library's lock where calls may come from several
+ * threads, and use out of season. */
+#ifndef STASIS_ARMCI_API_GATE_H
+#define STASIS_ARMCI_API_GATE_H
+
+#include <stdbool.h>
+
+/* The library is initialised and not finalised. */
+extern bool gate_open;
+/* Calls may come from several threads: take the lock. */
+extern bool gate_threaded;
+
+/* Slow halves. gate_enter_slow ends the job with a sentence when the library is not
+ * initialised. */
+void gate_enter_slow(const char *call);
+void gate_leave_slow(void);
+
+static inline void gate_enter(const char *call)
+{
+	if (__builtin_expect(!gate_open || gate_threaded, 0))
+		gate_enter_slow(call);
+}
+
+static inline void gate_leave(void)
+{
+	if (__builtin_expect(gate_threaded, 0))
+		gate_leave_slow();
+}
+
+#endif
