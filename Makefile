@@ -23,6 +23,10 @@ install: all
 	cmake --install build/release --prefix $(PREFIX)
 
 bench: all
+	@bench/armci
+	@bench/growth
+	@bench/nwchem
+	@bench/verbs
 	@bench/checkpoint
 
 # FUZZ_SECONDS for each fuzz target (default 60).
