@@ -70,8 +70,9 @@ int parmci_notify_wait(int proc, int *pval)
 	const int *arrived = (const int *)table.mine + proc;
 	int want = ++waited[proc], have;
 	struct wait_state state = {0};
+	int64_t since_ns = wait_now_ns();
 	while ((have = __atomic_load_n(arrived, __ATOMIC_ACQUIRE)) - want < 0) {
-		remote_progress();
+		remote_watch(proc, since_ns);
 		if (wait_pause(&state))
 			nanosleep(&(struct timespec){.tv_nsec = 20000}, NULL);
 	}

@@ -370,15 +370,19 @@ static struct message *queue_claim(int from, enum mbox_class class, uint64_t tag
 	return NULL;
 }
 
-/* Between nodes some transports send only while they are looked after. */
-static void wait_for_bell(uint32_t seen)
+/* Between nodes some transports send only while they are looked after, and a sender may be
+ * gone. */
+static void wait_for_bell(uint32_t seen, int from, int64_t *since_ns)
 {
 	enum { LOOK_NS = 5000000 };
 
-	if (job.node_count == 1)
+	if (job.node_count == 1) {
 		event_wait(&mbox.box->bell, seen);
-	else if (!event_wait_for(&mbox.box->bell, seen, LOOK_NS))
-		remote_progress();
+	} else if (!event_wait_for(&mbox.box->bell, seen, LOOK_NS)) {
+		if (*since_ns == 0)
+			*since_ns = wait_now_ns();
+		remote_watch(from, *since_ns);
+	}
 }
 
 size_t mbox_receive(int from, enum mbox_class class, uint64_t tag, void *data, size_t size,
@@ -391,6 +395,7 @@ size_t mbox_receive(int from, enum mbox_class class, uint64_t tag, void *data, s
 	mbox.wanted.size = size;
 	mbox.wanted.message = queue_claim(from, class, tag);
 	mbox.wanted.active = true;
+	int64_t since_ns = 0;
 	for (;;) {
 		uint32_t seen = event_seq(&mbox.box->bell);
 
@@ -398,7 +403,7 @@ size_t mbox_receive(int from, enum mbox_class class, uint64_t tag, void *data, s
 		if (mbox.wanted.message != NULL &&
 		    mbox.wanted.message->received == mbox.wanted.message->total)
 			break;
-		wait_for_bell(seen);
+		wait_for_bell(seen, from, &since_ns);
 	}
 	mbox.wanted.active = false;
 

@@ -133,6 +133,7 @@ static void answered(struct transport_completion *done)
 		fail("an answer from another node belongs to no request: the ranks of this job do not run the same "
 		     "version of the library");
 	pending->peer->heard_ns = wait_now_ns();
+	pending->peer->pinged = false;
 	const char *data = (const char *)done->data + sizeof answer;
 	size_t bytes = done->bytes - sizeof answer;
 	if (pending->result) {
@@ -220,7 +221,6 @@ void client_step(struct peer *peer, struct patience *patience)
 {
 	if (client_poll()) {
 		patience->since_ns = 0;
-		peer->pinged = false;
 		return;
 	}
 	int64_t now_ns = wait_now_ns();
@@ -235,6 +235,16 @@ void client_step(struct peer *peer, struct patience *patience)
 	client.ops->kick(peer->link);
 	client.ops->sleep(client.transport, client.messages ? 1 : 200);
 	watch(peer, patience->since_ns);
+}
+
+void remote_watch(int rank, int64_t since_ns)
+{
+	if (!client.ops)
+		return;
+	client_poll();
+	if (rank >= 0 && !job_is_near(rank) &&
+	    wait_now_ns() - since_ns > settings.dead_s * 1000000000 / 3)
+		watch(client_peer(job.node_of[rank]), since_ns);
 }
 
 void *client_request_buffer(struct peer *peer)

@@ -81,6 +81,10 @@ bool remote_check(int node, uint64_t far, size_t bytes);
  * there. */
 void remote_message(int to, const void *part, size_t bytes);
 
+/* For a loop of another part that has waited for `rank` since that time: progress once, and
+ * after a long time a look whether the rank's node still answers. */
+void remote_watch(int rank, int64_t since_ns);
+
 /* Run the library's own progress once without blocking (a waiting loop of another part calls
  * it). */
 void remote_progress(void);

@@ -201,7 +201,7 @@ static void test_exchange(void)
 	int members, mine;
 
 	conf_section("exchange of addresses");
-	table[conf_rank] = (char *)NULL + 0x1000 + conf_rank;
+	table[conf_rank] = (void *)(uintptr_t)(0x1000 + conf_rank);
 	armci_exchange_address(table, conf_size);
 	for (int r = 0; r < conf_size; r++)
 		CHECK_INT(0x1000 + r, (uintptr_t)table[r], "address of rank %d", r);
@@ -210,7 +210,7 @@ static void test_exchange(void)
 	ARMCI_Group_rank(&half, &mine);
 	ARMCI_Group_size(&half, &members);
 	memset(table, 0, sizeof(void *) * (size_t)conf_size);
-	table[mine] = (char *)NULL + 0x2000 + conf_rank;
+	table[mine] = (void *)(uintptr_t)(0x2000 + conf_rank);
 	armci_exchange_address_grp(table, members, &half);
 	for (int i = 0; i < members; i++)
 		CHECK_INT(0x2000 + ARMCI_Absolute_id(&half, i), (uintptr_t)table[i],
