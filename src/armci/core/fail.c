@@ -42,7 +42,8 @@ static int rank_known(bool mpi)
 	return rank;
 }
 
-static _Noreturn void end_job(int code, const char *fmt, va_list ap)
+__attribute__((format(printf, 2, 0))) static _Noreturn void end_job(int code, const char *fmt,
+								    va_list ap)
 {
 	char line[2048];
 	size_t used;
