@@ -16,7 +16,8 @@
 
 enum { POLL_MAX = 8, HELD_MAX = MEET_RANKS_MAX * CREDITS };
 
-static void say(struct peer *peer, const char *fmt, va_list args)
+__attribute__((format(printf, 2, 0))) static void say(struct peer *peer, const char *fmt,
+						      va_list args)
 {
 	char text[2048];
 
