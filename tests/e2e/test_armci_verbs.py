@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """libarmci over verbs between real VMs with Soft-RoCE: its transport alone, then the conformance programs.
 
-Arguments choose tests by name, as everywhere. CONFORMANCE_PROGRAMS="acc strided" limits the programs, CONFORMANCE_RANKS="2" the
-numbers of ranks.
+Arguments choose tests by name, as everywhere. CONFORMANCE_PROGRAMS="acc strided" takes other programs,
+CONFORMANCE_RANKS="7" another number of ranks.
 """
 
 import argparse
@@ -25,9 +25,10 @@ FIRST = "10.77.0.1"  # vm0
 EXTRA = "[network]\nrdma = yes\n"
 SLOW = 10  # a VM may share its processor with others, and may have to be translated
 RUN_SECONDS = 30  # of a conformance program, before SLOW
-# Bad use that is found at, or on the way to, the other node. The rest does not differ between transports.
-BAD_USE = {"put_outside", "get_outside", "acc_outside", "puts_outside", "getv_outside", "rmw_outside", "put_value_outside",
-           "flag_outside", "put_freed", "get_freed", "put_past_end", "unlock_of_other", "lock_number", "error"}
+# Bad use that is found on the way to the other node, where transports differ; and uses of a rank that dies.
+ENDINGS = {"put_outside", "get_outside", "acc_outside", "puts_outside", "getv_outside", "rmw_outside", "put_value_outside",
+           "flag_outside", "put_freed", "get_freed", "put_past_end", "unlock_of_other", "lock_number", "error",
+           "get", "put", "acc", "rmw", "lock", "barrier"}
 # Programs for more ranks than VMs: near and far partners at once.
 MIXED = ["contig", "strided", "vector", "acc", "rmw", "mutex", "fence", "group", "msg", "msg_node"]
 
@@ -89,7 +90,7 @@ class GuestSuite(run_conformance.Suite):
         super().__init__(argparse.Namespace(
             library=built("lib", "libarmci.so.0"), coverage=None, build_dir=build_dir, reference=False,
             include=str(run_conformance.INCLUDE), mpi="openmpi", cflags="", ldflags="", slow=SLOW, timeout=RUN_SECONDS,
-            valgrind=False, env=[], only=BAD_USE))
+            valgrind=False, env=[], only=ENDINGS))
         self.host, self.cluster, self.vms = host, cluster, vms
         host.run("cp", self.library, "%s:all:%s/libarmci.so.0" % (cluster, PLACE))
 
@@ -101,6 +102,8 @@ class GuestSuite(run_conformance.Suite):
 
     def launch(self, program, arguments, ranks, mode, deadline_s, *, survive=False, extra_env=None):
         variables = {"LD_LIBRARY_PATH": PLACE, "STASIS_ARMCI_TRANSPORT": "verbs", "CONFORMANCE_SLOW": str(SLOW)}
+        if program == "dead_peer":
+            variables["STASIS_ARMCI_NODE_RANKS"] = "1"  # no survivor shares a node with the dead rank
         variables.update(extra_env or {})
         line = ["timeout", "-k", "5", str(int(deadline_s)), "mpirun", "--allow-run-as-root", "--oversubscribe", "--hostfile",
                 "/etc/stasis/hostfile", "--map-by", "node", "--bind-to", "none", "--mca", "osc", "^rdma,ucx"]
@@ -119,8 +122,9 @@ class GuestSuite(run_conformance.Suite):
         return run_conformance.Run(status, output, time.monotonic() - begin)
 
     def run_all(self, programs, ranks):
-        wanted = os.environ.get("CONFORMANCE_PROGRAMS", "").split()
-        for program in wanted or programs:
+        programs = os.environ.get("CONFORMANCE_PROGRAMS", "").split() or programs
+        ranks = int(os.environ.get("CONFORMANCE_RANKS", ranks))
+        for program in programs:
             if not self.build(program):
                 continue
             if program == "bad_use":

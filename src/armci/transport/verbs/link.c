@@ -79,7 +79,7 @@ static bool setup_wait(struct client *client, const struct transport_link *link,
 	if (setup_take(client, link, ret_shake))
 		return true;
 	if (poll(&wait, 1, timeout_ms) > 0)
-		channel_drain(client->setup_channel);
+		channel_take(client->setup_channel);
 	return setup_take(client, link, ret_shake);
 }
 

@@ -140,12 +140,12 @@ int verbs_poll(struct transport *transport, struct transport_completion *ret, in
 	return to.count;
 }
 
-void channel_drain(struct ibv_comp_channel *channel)
+void channel_take(struct ibv_comp_channel *channel)
 {
 	struct ibv_cq *cq;
 	void *context;
 
-	while (ibv_get_cq_event(channel, &cq, &context) == 0)
+	if (ibv_get_cq_event(channel, &cq, &context) == 0)
 		ibv_ack_cq_events(cq, 1);
 }
 
@@ -171,7 +171,7 @@ void verbs_sleep(struct transport *transport, int timeout_ms)
 	n = poll(&wait, 1,
 		 timeout_ms < 0 || timeout_ms > SLEEP_MAX_MS ? SLEEP_MAX_MS : timeout_ms);
 	if (n > 0) {
-		channel_drain(client->channel);
+		channel_take(client->channel);
 		client->armed = false;
 	} else {
 		links_watch(transport);

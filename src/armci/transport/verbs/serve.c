@@ -237,7 +237,7 @@ void verbs_serve_sleep(struct transport *transport, int timeout_ms)
 	if (poll(wait, 3, timeout_ms) <= 0)
 		return;
 	if (wait[0].revents) {
-		channel_drain(server->channel);
+		channel_take(server->channel);
 		server->armed = server->armed_all = false;
 	}
 	if (wait[1].revents && read(server->wake_fd, &wakes, sizeof(wakes)) < 0)

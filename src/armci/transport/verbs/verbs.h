@@ -336,8 +336,9 @@ int verbs_poll(struct transport *transport, struct transport_completion *ret, in
 void verbs_sleep(struct transport *transport, int timeout_ms);
 /* Have the context completed by the next poll. False: no room before it. */
 bool soft_push(struct client *client, struct transport_link *link, void *context);
-/* Take the events out of a channel; no other thread reads it. */
-void channel_drain(struct ibv_comp_channel *channel);
+/* Take an event out of a channel. There is seldom more than one; a second ends the next sleep
+ * early. */
+void channel_take(struct ibv_comp_channel *channel);
 
 /* server.c */
 int server_open(struct transport *transport, struct err *err);
