@@ -16,38 +16,45 @@ static inline char *fast(int rank, const void *address, int size)
 	return near_address(rank, address, (size_t)(unsigned)size);
 }
 
-static int put_slow(const char *name, void *src, void *dst, int size, int rank,
-		    struct remote_handle *handle)
+NEAR_SLOW static int put_slow(const char *name, void *src, void *dst, int size, int rank,
+			      struct remote_handle *handle)
 {
 	struct call call = {name, STAT_PUT, src, dst, size, rank};
 	struct xfer xfer = xfer_block(size > 0 ? (size_t)size : 0);
 	return transfer_put(&call, &xfer, handle);
 }
 
-static int get_slow(const char *name, void *src, void *dst, int size, int rank,
-		    struct remote_handle *handle)
+NEAR_SLOW static int get_slow(const char *name, void *src, void *dst, int size, int rank,
+			      struct remote_handle *handle)
 {
 	struct call call = {name, STAT_GET, src, dst, size, rank};
 	struct xfer xfer = xfer_block(size > 0 ? (size_t)size : 0);
 	return transfer_get(&call, &xfer, handle);
 }
 
-static int acc(const char *name, int datatype, void *scale, void *src, void *dst, int bytes,
-	       int rank)
+NEAR_SLOW static int acc_slow(const char *name, int datatype, void *scale, void *src, void *dst,
+			      int bytes, int rank)
 {
-	char *far = fast(rank, dst, bytes);
-	enum acc_type type;
-	if (far && acc_type_parse(datatype, &type) == 0 &&
-	    (size_t)bytes % acc_size(type) == 0) {
-		lock_acc(type, scale, far, src, (size_t)bytes);
-		return 0;
-	}
 	struct call call = {name, STAT_ACC, src, dst, bytes, rank};
 	struct xfer xfer = xfer_block(bytes > 0 ? (size_t)bytes : 0);
 	return transfer_acc(&call, datatype, scale, &xfer);
 }
 
-static int nb_put(const char *name, void *src, void *dst, int size, int rank, armci_hdl_t *hdl)
+static inline int acc(const char *name, int datatype, void *scale, void *src, void *dst,
+		      int bytes, int rank)
+{
+	char *far = fast(rank, dst, bytes);
+	enum acc_type type;
+	if (far && acc_type_parse(datatype, &type) == 0 &&
+	    ((size_t)bytes & (acc_size(type) - 1)) == 0) {
+		lock_acc(type, scale, far, src, (size_t)bytes);
+		return 0;
+	}
+	return acc_slow(name, datatype, scale, src, dst, bytes, rank);
+}
+
+NEAR_SLOW static int nb_put(const char *name, void *src, void *dst, int size, int rank,
+			    armci_hdl_t *hdl)
 {
 	gate_enter(name);
 	int rc = put_slow(name, src, dst, size, rank, handle_slot(hdl));
@@ -55,7 +62,8 @@ static int nb_put(const char *name, void *src, void *dst, int size, int rank, ar
 	return rc;
 }
 
-static int nb_get(const char *name, void *src, void *dst, int size, int rank, armci_hdl_t *hdl)
+NEAR_SLOW static int nb_get(const char *name, void *src, void *dst, int size, int rank,
+			    armci_hdl_t *hdl)
 {
 	gate_enter(name);
 	int rc = get_slow(name, src, dst, size, rank, handle_slot(hdl));

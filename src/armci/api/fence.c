@@ -4,6 +4,7 @@
 
 #include "armci/api/gate.h"
 #include "armci/api/group.h"
+#include "armci/api/near.h"
 #include "armci/api/profile.h"
 #include "armci/api/stats.h"
 #include "armci/coll/collective.h"
@@ -12,7 +13,7 @@
 #include "armci/remote/remote.h"
 #include "armci/shm/local.h"
 
-void PARMCI_Fence(int proc)
+NEAR_SLOW static void fence_slow(int proc)
 {
 	gate_enter("ARMCI_Fence");
 	if (proc < 0 || proc >= job.size)
@@ -24,6 +25,14 @@ void PARMCI_Fence(int proc)
 	else
 		remote_fence(job.node_of[proc]);
 	gate_leave();
+}
+
+void PARMCI_Fence(int proc)
+{
+	if (near_is_fast(proc))
+		local_fence();
+	else
+		fence_slow(proc);
 }
 
 void PARMCI_AllFence(void)

@@ -31,6 +31,15 @@ int near_open(struct err *err); /* collective */
 void near_set_fast(bool fast);
 void near_close(void);
 
+/* Functions that take over where the fast path ends: kept out of its code. */
+#define NEAR_SLOW __attribute__((noinline, cold))
+
+/* The rank is on my node, and the gate is open. */
+static inline bool near_is_fast(int rank)
+{
+	return (unsigned)rank < (unsigned)job.size && near_ranks[rank].fast != 0;
+}
+
 /*
  * The address in my mapping, or NULL when the caller must take the slow path (another node,
  * before init, gate closed, not inside one global block): segments.h's segment_find() then

@@ -11,7 +11,7 @@
 #include "armci/shm/local.h"
 
 /* ARMCI-MPI's constants and the original's. */
-static bool parse(int op, enum remote_rmw *ret_op)
+static inline bool parse(int op, enum remote_rmw *ret_op)
 {
 	switch (op) {
 	case ARMCI_FETCH_AND_ADD:
@@ -26,61 +26,92 @@ static bool parse(int op, enum remote_rmw *ret_op)
 	}
 }
 
-static int64_t go_near(enum remote_rmw op, void *far, int64_t value)
+static bool is_long(enum remote_rmw op)
 {
-	switch (op) {
-	case REMOTE_ADD_INT: return local_fetch_add_int(far, (int32_t)value);
-	case REMOTE_ADD_LONG: return local_fetch_add_long(far, value);
-	case REMOTE_SWAP_INT: return local_swap_int(far, (int32_t)value);
-	case REMOTE_SWAP_LONG: break;
-	}
-	return local_swap_long(far, value);
+	return op == REMOTE_ADD_LONG || op == REMOTE_SWAP_LONG;
 }
 
-/* What a swap stores, or an addition adds. */
-static int64_t operand(enum remote_rmw op, const void *ploc, int value)
+static int32_t int_at(const void *ploc)
 {
 	int32_t word;
-	int64_t longer;
-	switch (op) {
-	case REMOTE_SWAP_INT: memcpy(&word, ploc, sizeof word); return word;
-	case REMOTE_SWAP_LONG: memcpy(&longer, ploc, sizeof longer); return longer;
-	default: return value;
-	}
+	memcpy(&word, ploc, sizeof word);
+	return word;
 }
 
-static void give_back(void *ploc, int64_t old, size_t bytes)
+static int64_t long_at(const void *ploc)
+{
+	int64_t word;
+	memcpy(&word, ploc, sizeof word);
+	return word;
+}
+
+/* The old value goes to *ploc; a swap's new value comes from there. */
+static void give_back(enum remote_rmw op, void *ploc, int64_t old)
 {
 	int32_t word = (int32_t)old;
-	memcpy(ploc, bytes == sizeof word ? (void *)&word : (void *)&old, bytes);
+	if (is_long(op))
+		memcpy(ploc, &old, sizeof old);
+	else
+		memcpy(ploc, &word, sizeof word);
+}
+
+static inline void go_near(enum remote_rmw op, void *far, void *ploc, int value)
+{
+	int64_t old = 0;
+	switch (op) {
+	case REMOTE_ADD_INT: old = local_fetch_add_int(far, value); break;
+	case REMOTE_ADD_LONG: old = local_fetch_add_long(far, value); break;
+	case REMOTE_SWAP_INT: old = local_swap_int(far, int_at(ploc)); break;
+	case REMOTE_SWAP_LONG: old = local_swap_long(far, long_at(ploc)); break;
+	}
+	give_back(op, ploc, old);
+}
+
+static void go_far(enum remote_rmw op, const struct place *place, void *ploc, int value)
+{
+	int64_t operand = value;
+	if (op == REMOTE_SWAP_INT)
+		operand = int_at(ploc);
+	else if (op == REMOTE_SWAP_LONG)
+		operand = long_at(ploc);
+	give_back(op, ploc, remote_rmw(place->node, op, place->far, operand));
+}
+
+/* Not near, or not right. */
+NEAR_SLOW static int slow(int op, void *ploc, void *prem, int value, int proc)
+{
+	enum remote_rmw rmw;
+	struct call call = {"ARMCI_Rmw", STAT_RMW, ploc, prem, 0, proc};
+	gate_enter("ARMCI_Rmw");
+	if (!parse(op, &rmw))
+		call_fail(&call, "%d is no operation of ARMCI_Rmw", op);
+	size_t bytes = is_long(rmw) ? sizeof(int64_t) : sizeof(int32_t);
+	call.bytes = (int64_t)bytes;
+	call_check_rank(&call);
+	if ((uintptr_t)prem & (bytes - 1))
+		call_fail(&call, "the address is not aligned to %zu bytes", bytes);
+	struct place place = segment_find(&call, prem, 0, (ptrdiff_t)bytes);
+	stats_count(STAT_RMW, proc, bytes);
+	if (place.near)
+		go_near(rmw, place.near, ploc, value);
+	else
+		go_far(rmw, &place, ploc, value);
+	gate_leave();
+	return 0;
 }
 
 int PARMCI_Rmw(int op, void *ploc, void *prem, int value, int proc)
 {
 	enum remote_rmw rmw;
-	struct call call = {"ARMCI_Rmw", STAT_RMW, ploc, prem, 0, proc};
-	if (!parse(op, &rmw))
-		call_fail(&call, "%d is no operation of ARMCI_Rmw", op);
-	bool is_long = rmw == REMOTE_ADD_LONG || rmw == REMOTE_SWAP_LONG;
-	size_t bytes = is_long ? sizeof(int64_t) : sizeof(int32_t);
-	char *near = near_address(proc, prem, bytes);
-	int64_t operand_value = operand(rmw, ploc, value);
-	if (near && (uintptr_t)near % bytes == 0) {
-		give_back(ploc, go_near(rmw, near, operand_value), bytes);
-		return 0;
+	if (parse(op, &rmw)) {
+		size_t bytes = is_long(rmw) ? sizeof(int64_t) : sizeof(int32_t);
+		char *near = near_address(proc, prem, bytes);
+		if (near && ((uintptr_t)near & (bytes - 1)) == 0) {
+			go_near(rmw, near, ploc, value);
+			return 0;
+		}
 	}
-	gate_enter("ARMCI_Rmw");
-	call.bytes = (int64_t)bytes;
-	call_check_rank(&call);
-	if ((uintptr_t)prem % bytes)
-		call_fail(&call, "the address is not aligned to %zu bytes", bytes);
-	struct place place = segment_find(&call, prem, 0, (ptrdiff_t)bytes);
-	stats_count(STAT_RMW, proc, bytes);
-	int64_t old = place.near ? go_near(rmw, place.near, operand_value)
-				 : remote_rmw(place.node, rmw, place.far, operand_value);
-	give_back(ploc, old, bytes);
-	gate_leave();
-	return 0;
+	return slow(op, ploc, prem, value, proc);
 }
 
 ARMCI_ALIAS(int, Rmw, (int op, void *ploc, void *prem, int value, int proc));

@@ -3,6 +3,7 @@
 #include <armci.h>
 
 #include "armci/api/gate.h"
+#include "armci/api/near.h"
 #include "armci/api/profile.h"
 #include "armci/api/segments.h"
 #include "armci/api/transfer.h"
@@ -32,11 +33,10 @@ static void check_set(const struct vector *vector, const armci_giov_t *set)
 
 static void go_near(const struct vector *vector, char *far, void *near, size_t bytes)
 {
-	struct xfer xfer = xfer_block(bytes);
 	switch (vector->kind) {
-	case PUT: local_put(far, near, &xfer); break;
-	case GET: local_get(near, far, &xfer); break;
-	case ACC: local_acc(vector->type, vector->scale, far, near, &xfer); break;
+	case PUT: copy_block(far, near, bytes); break;
+	case GET: copy_block(near, far, bytes); break;
+	case ACC: lock_acc(vector->type, vector->scale, far, near, bytes); break;
 	}
 }
 
@@ -63,6 +63,11 @@ static void go_set(struct vector *vector, const armci_giov_t *set)
 		void *src = set->src_ptr_array[i], *dst = set->dst_ptr_array[i];
 		void *far = vector->kind == GET ? src : dst;
 		void *near = vector->kind == GET ? dst : src;
+		char *mapped = near_address(vector->call.rank, far, bytes);
+		if (mapped) {
+			go_near(vector, mapped, near, bytes);
+			continue;
+		}
 		vector->call.src = src;
 		vector->call.dst = dst;
 		vector->call.bytes = set->bytes;

@@ -1,56 +1,24 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Accumulate: loops for the compiler to vectorise (built with -O3 -ffp-contract=off, so that
- * all processors give the same bits). */
+/* Accumulate: loops for the compiler to vectorise (built with -O3). */
 #include "armci/core/acc.h"
 
-#include <errno.h>
 #include <stdint.h>
 #include <string.h>
 
 #include "armci/core/cpu.h"
 
-/* The application's data: of any alignment, seen as these types here and as others elsewhere.
- * Integers wrap. */
-#define ANY __attribute__((may_alias, aligned(1)))
-
-typedef uint32_t any_int ANY;
-typedef uint64_t any_long ANY;
-typedef float any_float ANY;
-typedef double any_double ANY;
-
-int acc_type_parse(int datatype, enum acc_type *ret_type)
-{
-	static const enum acc_type comex[] = {ACC_INT,     ACC_DOUBLE,   ACC_FLOAT,
-					      ACC_COMPLEX, ACC_DCOMPLEX, ACC_LONG};
-
-	if (datatype >= 0 && datatype < ACC_TYPES)
-		*ret_type = (enum acc_type)datatype;
-	else if (datatype >= 37 && datatype < 37 + ACC_TYPES)
-		*ret_type = comex[datatype - 37];
-	else
-		return -EINVAL;
-	return 0;
-}
-
-size_t acc_size(enum acc_type type)
-{
-	static const uint8_t sizes[ACC_TYPES] = {4, 8, 4, 8, 8, 16};
-
-	return sizes[type];
-}
-
 int acc_scale_is_one(enum acc_type type, const void *scale)
 {
 	switch (type) {
-	case ACC_INT: return *(const any_int *)scale == 1;
-	case ACC_LONG: return *(const any_long *)scale == 1;
-	case ACC_FLOAT: return *(const any_float *)scale == 1;
-	case ACC_DOUBLE: return *(const any_double *)scale == 1;
+	case ACC_INT: return *(const acc_int *)scale == 1;
+	case ACC_LONG: return *(const acc_long *)scale == 1;
+	case ACC_FLOAT: return *(const acc_float *)scale == 1;
+	case ACC_DOUBLE: return *(const acc_double *)scale == 1;
 	case ACC_COMPLEX:
-		return ((const any_float *)scale)[0] == 1 && ((const any_float *)scale)[1] == 0;
+		return ((const acc_float *)scale)[0] == 1 && ((const acc_float *)scale)[1] == 0;
 	default:
-		return ((const any_double *)scale)[0] == 1 &&
-		       ((const any_double *)scale)[1] == 0;
+		return ((const acc_double *)scale)[0] == 1 &&
+		       ((const acc_double *)scale)[1] == 0;
 	}
 }
 
@@ -94,16 +62,16 @@ int acc_scale_is_one(enum acc_type type, const void *scale)
 		}                                                                          \
 	}
 
-ADD(add_int, any_int)
-ADD(add_long, any_long)
-ADD(add_float, any_float)
-ADD(add_double, any_double)
-ADD_SCALED(scaled_int, any_int)
-ADD_SCALED(scaled_long, any_long)
-ADD_SCALED(scaled_float, any_float)
-ADD_SCALED(scaled_double, any_double)
-ADD_SCALED_COMPLEX(scaled_complex, any_float)
-ADD_SCALED_COMPLEX(scaled_dcomplex, any_double)
+ADD(add_int, acc_int)
+ADD(add_long, acc_long)
+ADD(add_float, acc_float)
+ADD(add_double, acc_double)
+ADD_SCALED(scaled_int, acc_int)
+ADD_SCALED(scaled_long, acc_long)
+ADD_SCALED(scaled_float, acc_float)
+ADD_SCALED(scaled_double, acc_double)
+ADD_SCALED_COMPLEX(scaled_complex, acc_float)
+ADD_SCALED_COMPLEX(scaled_dcomplex, acc_double)
 
 CPU_BODY void add_body(enum acc_type type, void *dst, const void *src, size_t count)
 {
@@ -151,35 +119,9 @@ static void acc_plain(enum acc_type type, const void *scale, void *dst, const vo
 	acc_body(type, scale, dst, src, count);
 }
 
-/* One element, without what loops need to begin. */
-static void acc_one(enum acc_type type, const void *scale, void *dst, const void *src)
-{
-	switch (type) {
-	case ACC_INT:
-		*(any_int *)dst +=
-			(scale ? *(const any_int *)scale : 1) * *(const any_int *)src;
-		break;
-	case ACC_LONG:
-		*(any_long *)dst +=
-			(scale ? *(const any_long *)scale : 1) * *(const any_long *)src;
-		break;
-	case ACC_FLOAT:
-		*(any_float *)dst +=
-			(scale ? *(const any_float *)scale : 1) * *(const any_float *)src;
-		break;
-	case ACC_DOUBLE:
-		*(any_double *)dst +=
-			(scale ? *(const any_double *)scale : 1) * *(const any_double *)src;
-		break;
-	default: acc_plain(type, scale, dst, src, 1); break;
-	}
-}
-
 void acc_add(enum acc_type type, const void *scale, void *dst, const void *src, size_t count)
 {
-	if (count == 1)
-		acc_one(type, scale, dst, src);
-	else if (cpu_is_wide())
+	if (cpu_is_wide())
 		acc_wide(type, scale, dst, src, count);
 	else
 		acc_plain(type, scale, dst, src, count);

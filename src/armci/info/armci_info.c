@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "armci/core/settings.h"
+#include "armci/transport/ofi/libfabric.h"
 #include "armci/transport/transport.h"
 
 enum { GIDS_MAX = 256 };
@@ -188,8 +189,12 @@ static bool listed(const json_t *all, const char *provider, const char *domain)
 static json_t *collect_providers(void)
 {
 	json_t *all = checked(json_array());
-	struct fi_info *hints = fi_allocinfo(), *found = NULL;
+	struct fi_info *hints, *found = NULL;
+	struct err err;
 
+	if (libfabric_load(&err) != 0)
+		return all;
+	hints = libfabric.dupinfo(NULL);
 	if (!hints)
 		checked(NULL);
 	hints->caps = FI_MSG | FI_RMA;
@@ -198,7 +203,7 @@ static json_t *collect_providers(void)
 	hints->domain_attr->threading = FI_THREAD_SAFE;
 	hints->domain_attr->mr_mode = FI_MR_LOCAL | FI_MR_VIRT_ADDR | FI_MR_ALLOCATED |
 				      FI_MR_PROV_KEY | FI_MR_ENDPOINT;
-	if (fi_getinfo(FI_VERSION(1, 15), NULL, NULL, 0, hints, &found) != 0)
+	if (libfabric.getinfo(FI_VERSION(1, 15), NULL, NULL, 0, hints, &found) != 0)
 		found = NULL;
 	for (const struct fi_info *info = found; info; info = info->next) {
 		const char *provider = info->fabric_attr->prov_name;
@@ -208,9 +213,9 @@ static json_t *collect_providers(void)
 			append(all,
 			       json_pack("{s:s, s:s}", "name", provider, "domain", domain));
 	}
-	fi_freeinfo(hints);
+	libfabric.freeinfo(hints);
 	if (found)
-		fi_freeinfo(found);
+		libfabric.freeinfo(found);
 	return all;
 }
 

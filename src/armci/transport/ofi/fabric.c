@@ -49,13 +49,13 @@ static void tune(const struct transport_config *config)
 
 static struct fi_info *hints_make(const char *provider, bool ordered)
 {
-	struct fi_info *hints = fi_allocinfo();
+	struct fi_info *hints = libfabric.dupinfo(NULL);
 
 	if (!hints)
 		return NULL;
-	hints->fabric_attr->prov_name = strdup(provider); /* freed by fi_freeinfo() */
+	hints->fabric_attr->prov_name = strdup(provider); /* freed with the hints */
 	if (!hints->fabric_attr->prov_name) {
-		fi_freeinfo(hints);
+		libfabric.freeinfo(hints);
 		return NULL;
 	}
 	hints->caps = FI_MSG | FI_RMA;
@@ -103,16 +103,18 @@ static int offers(const char *provider, bool ordered, struct fi_info **ret_offer
 
 	if (!hints)
 		return -FI_ENOMEM;
-	rc = fi_getinfo(FI_VERSION(1, 15), NULL, NULL, 0, hints, ret_offers);
-	fi_freeinfo(hints);
+	rc = libfabric.getinfo(FI_VERSION(1, 15), NULL, NULL, 0, hints, ret_offers);
+	libfabric.freeinfo(hints);
 	return rc;
 }
 
 int ofi_fabric_open(struct transport *transport, struct err *err)
 {
 	struct fi_info *all = NULL, *best;
-	int rc;
+	int rc = libfabric_load(err);
 
+	if (rc)
+		return rc;
 	tune(&transport->config);
 	transport->ordered = true;
 	rc = offers(settings.ofi_provider, true, &all);
@@ -125,19 +127,20 @@ int ofi_fabric_open(struct transport *transport, struct err *err)
 			err, ENODEV,
 			"libfabric has no provider \"%s\" with reliable datagrams and remote memory "
 			"access here (STASIS_ARMCI_OFI_PROVIDER; armci_info lists those it has): %s",
-			settings.ofi_provider, fi_strerror(-rc));
+			settings.ofi_provider, libfabric.strerror(-rc));
 	best = all;
 	for (struct fi_info *info = all; info; info = info->next)
 		if (rank_of(info) < rank_of(best))
 			best = info;
-	transport->info = fi_dupinfo(best);
-	fi_freeinfo(all);
+	transport->info = libfabric.dupinfo(best);
+	libfabric.freeinfo(all);
 	if (!transport->info)
 		return err_set(err, ENOMEM, "out of memory for the fabric");
-	rc = fi_fabric(transport->info->fabric_attr, &transport->fabric, NULL);
+	rc = libfabric.fabric(transport->info->fabric_attr, &transport->fabric, NULL);
 	if (rc)
 		return err_set(err, EIO, "libfabric's provider %s does not open: %s",
-			       transport->info->fabric_attr->prov_name, fi_strerror(-rc));
+			       transport->info->fabric_attr->prov_name,
+			       libfabric.strerror(-rc));
 	return 0;
 }
 
@@ -146,7 +149,7 @@ void ofi_fabric_close(struct transport *transport)
 	if (transport->fabric)
 		fi_close(&transport->fabric->fid);
 	if (transport->info)
-		fi_freeinfo(transport->info);
+		libfabric.freeinfo(transport->info);
 	transport->fabric = NULL;
 	transport->info = NULL;
 }

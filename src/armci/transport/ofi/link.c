@@ -74,7 +74,7 @@ int ofi_link_posted(struct transport_link *link, struct ofi_item *item, ssize_t 
 	if (rc == -FI_EAGAIN)
 		stalled(link);
 	else
-		ofi_link_lose(link, "%s", fi_strerror((int)-rc));
+		ofi_link_lose(link, "%s", libfabric.strerror((int)-rc));
 	return link->lost ? -ENOTCONN : -EAGAIN;
 }
 
@@ -98,7 +98,7 @@ static void ping(struct transport_link *link, int64_t now)
 	else if (rc == -FI_EAGAIN)
 		stalled(link);
 	else
-		ofi_link_lose(link, "%s", fi_strerror((int)-rc));
+		ofi_link_lose(link, "%s", libfabric.strerror((int)-rc));
 }
 
 void ofi_links_watch(struct transport *transport)

@@ -84,8 +84,9 @@ static void ofi_describe(struct transport *transport, char *ret_text, size_t siz
 
 	ofi_name_text(&transport->server, transport->server.name, name, sizeof(name));
 	snprintf(ret_text, size, "libfabric %u.%u, provider %s, domain %s, endpoint %s%s",
-		 FI_MAJOR(fi_version()), FI_MINOR(fi_version()), info->fabric_attr->prov_name,
-		 info->domain_attr->name, name, transport->ordered ? "" : ", unordered");
+		 FI_MAJOR(libfabric.version()), FI_MINOR(libfabric.version()),
+		 info->fabric_attr->prov_name, info->domain_attr->name, name,
+		 transport->ordered ? "" : ", unordered");
 }
 
 static bool ofi_atomics_coherent(struct transport *transport)

@@ -15,6 +15,7 @@
 #include <stdint.h>
 #include <sys/queue.h>
 
+#include "armci/transport/ofi/libfabric.h"
 #include "armci/transport/ofi/wire.h"
 #include "armci/transport/transport.h"
 

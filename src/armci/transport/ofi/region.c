@@ -63,7 +63,7 @@ int ofi_region_create(struct transport *transport, void *base, size_t bytes,
 		return err_set(err, rc == -FI_ENOMEM ? ENOMEM : EIO,
 			       "libfabric's provider %s cannot register %zu bytes: %s",
 			       transport->info->fabric_attr->prov_name, bytes,
-			       fi_strerror(-rc));
+			       libfabric.strerror(-rc));
 	}
 	region->key.key = fi_mr_key(region->target);
 	region->key.address = mode & FI_MR_VIRT_ADDR ? (uintptr_t)base : 0;

@@ -14,7 +14,7 @@ static int fail_open(struct transport *transport, struct err *err, const char *w
 {
 	return err_set(err, rc == -FI_ENOMEM ? ENOMEM : EIO,
 		       "%s of libfabric's provider %s: %s", what,
-		       transport->info->fabric_attr->prov_name, fi_strerror(-rc));
+		       transport->info->fabric_attr->prov_name, libfabric.strerror(-rc));
 }
 
 static int enable(struct transport *transport, struct ofi_side *side, struct err *err)
@@ -131,7 +131,8 @@ static void read_error(struct transport *transport, struct ofi_side *side, ofi_d
 	if (fi_cq_readerr(side->cq, &entry, 0) < 1 || !entry.op_context)
 		return;
 	done(transport, entry.op_context, 0,
-	     entry.err == FI_ECANCELED ? "the connection broke" : fi_strerror(entry.err));
+	     entry.err == FI_ECANCELED ? "the connection broke"
+				       : libfabric.strerror(entry.err));
 }
 
 int ofi_side_read(struct transport *transport, struct ofi_side *side, ofi_done_fn *done)
