@@ -4,6 +4,7 @@
 #include <armci.h>
 #include <fcntl.h>
 #include <mpi.h>
+#include <sched.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -174,6 +175,27 @@ static void put_strided(long count)
 	}
 }
 
+/* What get_strided() and put_strided() do, by hand. */
+static void plain_get_rows(long count)
+{
+	for (long i = 0; i < count; i++) {
+		for (int row = 0; row < bench.rows; row++)
+			memcpy(bench.local + row * bench.bytes,
+			       bench.mapping + row * ROW_STRIDE, (size_t)bench.bytes);
+		__asm__ volatile("" ::: "memory");
+	}
+}
+
+static void plain_put_rows(long count)
+{
+	for (long i = 0; i < count; i++) {
+		for (int row = 0; row < bench.rows; row++)
+			memcpy(bench.mapping + AREA_BYTES + row * ROW_STRIDE,
+			       bench.local + row * bench.bytes, (size_t)bench.bytes);
+		__asm__ volatile("" ::: "memory");
+	}
+}
+
 static void acc_strided(long count)
 {
 	int counts[2] = {bench.bytes, bench.rows}, source = bench.bytes,
@@ -247,6 +269,13 @@ static void barrier(long count)
 		ARMCI_Barrier();
 }
 
+/* Where ranks share a core, the least that a barrier takes: each has had its turn. */
+static void plain_turns(long count)
+{
+	for (long i = 0; i < count; i++)
+		sched_yield();
+}
+
 static void dgop_1(long count)
 {
 	for (long i = 0; i < count; i++)
@@ -308,6 +337,14 @@ static void group_strided(void)
 		snprintf(name, sizeof(name), "acc+fence strided %dx%d", bench.rows,
 			 bench.bytes);
 		one(name, acc_strided);
+		if (!bench.mapping)
+			continue;
+		snprintf(name, sizeof(name), "plain get strided %dx%d", bench.rows,
+			 bench.bytes);
+		one(name, plain_get_rows);
+		snprintf(name, sizeof(name), "plain put+fence strided %dx%d", bench.rows,
+			 bench.bytes);
+		one(name, plain_put_rows);
 	}
 	one("get vector 32x64", get_vector);
 	one("put+fence vector 32x64", put_vector);
@@ -361,6 +398,8 @@ static void group_alloc(void)
 static void group_barrier(void)
 {
 	collective("barrier", barrier);
+	if (bench.nproc > (int)sysconf(_SC_NPROCESSORS_ONLN))
+		collective("plain barrier", plain_turns);
 }
 
 static void group_reduce(void)
