@@ -268,16 +268,15 @@ class Suite:
                 self.fail(title, run, "the library let it pass")
             elif run.status in (0, None):
                 self.fail(title, run, f"status {run.status}")
-            elif kind != "silent" and not self.names(run.output, call, kind):
+            elif kind != "silent" and not self.names(run.output, call):
                 self.fail(title, run, f"no sentence \"armci: rank R: {call}(…): …\"")
             else:
                 self.totals.say(title, run.seconds, "passed", self.sentence(run.output)[:100])
 
     @staticmethod
-    def names(output, call, kind):
-        arguments = r"(\(.*\))?" if kind in ("before", "after") else r"\(.*\)"
+    def names(output, call):
         # mpirun may put its own lines between ours, not into them.
-        return re.search(rf"^armci: rank (\d+|\?): {call}{arguments}: .+", output, re.M)
+        return re.search(rf"^armci: rank (\d+|\?): {call}\(.*\): .+", output, re.M)
 
     @staticmethod
     def sentence(output):

@@ -1,13 +1,15 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-3-Clause
 # Checks that every subcommand has its help and its place in stasis(1), with all its options, and every key of a cluster's
-# file its place in stasis-cluster(5). Usage: test_docs.sh PATH-OF-STASIS
+# file its place in stasis-cluster(5), and every setting of libarmci its place in libarmci(7). Usage: test_docs.sh PATH-OF-STASIS
 set -u
 
 stasis=$1
 root=$(cd "$(dirname "$0")/../.." && pwd)
 man1=$root/docs/man/stasis.1.scd
 man5=$root/docs/man/stasis-cluster.5.scd
+man7=$root/docs/man/libarmci.7.scd
+info=$(dirname "$stasis")/armci_info
 passed=0
 failed=0
 
@@ -74,7 +76,14 @@ for section in $sections; do
 	done
 done
 
-for page in "$man1" "$man5"; do
+settings=$("$info" --json |
+	python3 -c 'import json, sys; print(*(one["name"] for one in json.load(sys.stdin)["settings"]))')
+check "armci_info lists settings" test -n "$settings"
+for setting in $settings; do
+	check "libarmci(7) has $setting" grep -q "^\*$setting\*" "$man7"
+done
+
+for page in "$root"/docs/man/*.scd; do
 	check "scdoc takes $(basename "$page")" sh -c "scdoc < '$page'"
 done
 echo "$passed passed, $failed failed, 0 skipped"

@@ -56,7 +56,7 @@ static inline int acc(const char *name, int datatype, void *scale, void *src, vo
 NEAR_SLOW static int nb_put(const char *name, void *src, void *dst, int size, int rank,
 			    armci_hdl_t *hdl)
 {
-	gate_enter(name);
+	gate_enter("%s(src %p, dst %p, %d bytes, rank %d)", name, src, dst, size, rank);
 	int rc = put_slow(name, src, dst, size, rank, handle_slot(hdl));
 	gate_leave();
 	return rc;
@@ -65,7 +65,7 @@ NEAR_SLOW static int nb_put(const char *name, void *src, void *dst, int size, in
 NEAR_SLOW static int nb_get(const char *name, void *src, void *dst, int size, int rank,
 			    armci_hdl_t *hdl)
 {
-	gate_enter(name);
+	gate_enter("%s(src %p, dst %p, %d bytes, rank %d)", name, src, dst, size, rank);
 	int rc = get_slow(name, src, dst, size, rank, handle_slot(hdl));
 	gate_leave();
 	return rc;

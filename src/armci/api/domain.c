@@ -33,7 +33,7 @@ static int node_of_rank(const char *call, int rank)
 
 int armci_domain_nprocs(armci_domain_t domain, int id)
 {
-	gate_enter("armci_domain_nprocs");
+	gate_enter("armci_domain_nprocs(%d)", id);
 	int count = job_node_size(node_of_id("armci_domain_nprocs", domain, id));
 	gate_leave();
 	return count;
@@ -41,7 +41,7 @@ int armci_domain_nprocs(armci_domain_t domain, int id)
 
 int armci_domain_id(armci_domain_t domain, int glob_proc_id)
 {
-	gate_enter("armci_domain_id");
+	gate_enter("armci_domain_id(rank %d)", glob_proc_id);
 	check_domain("armci_domain_id", domain);
 	int node = node_of_rank("armci_domain_id", glob_proc_id);
 	gate_leave();
@@ -52,7 +52,7 @@ int armci_domain_glob_proc_id(armci_domain_t domain, int id, int loc_proc_id)
 {
 	const char *call = "armci_domain_glob_proc_id";
 
-	gate_enter(call);
+	gate_enter("%s(%d, %d)", call, id, loc_proc_id);
 	int node = node_of_id(call, domain, id);
 	if (loc_proc_id < 0 || loc_proc_id >= job_node_size(node))
 		fail("%s(node %d, number %d): the node has %d ranks", call, node, loc_proc_id,
@@ -64,7 +64,7 @@ int armci_domain_glob_proc_id(armci_domain_t domain, int id, int loc_proc_id)
 
 int armci_domain_my_id(armci_domain_t domain)
 {
-	gate_enter("armci_domain_my_id");
+	gate_enter("armci_domain_my_id()");
 	check_domain("armci_domain_my_id", domain);
 	int node = job.node;
 	gate_leave();
@@ -73,7 +73,7 @@ int armci_domain_my_id(armci_domain_t domain)
 
 int armci_domain_count(armci_domain_t domain)
 {
-	gate_enter("armci_domain_count");
+	gate_enter("armci_domain_count()");
 	check_domain("armci_domain_count", domain);
 	int count = job.node_count;
 	gate_leave();
@@ -82,7 +82,7 @@ int armci_domain_count(armci_domain_t domain)
 
 static int is_same_node(const char *call, int rank)
 {
-	gate_enter(call);
+	gate_enter("%s(rank %d)", call, rank);
 	int same = node_of_rank(call, rank) == job.node;
 	gate_leave();
 	return same;
@@ -106,14 +106,14 @@ int armci_sameclusnode(int proc)
 
 int ARMCI_Uses_shm(void)
 {
-	gate_enter("ARMCI_Uses_shm");
+	gate_enter("ARMCI_Uses_shm()");
 	gate_leave();
 	return 1;
 }
 
 int ARMCI_Uses_shm_grp(ARMCI_Group *group)
 {
-	gate_enter("ARMCI_Uses_shm_grp");
+	gate_enter("ARMCI_Uses_shm_grp(group %p)", (void *)group);
 	int member = group != NULL && group->comm != MPI_COMM_NULL &&
 		     group_of(group, "ARMCI_Uses_shm_grp") != NULL;
 	gate_leave();

@@ -15,7 +15,7 @@
 
 NEAR_SLOW static void fence_slow(int proc)
 {
-	gate_enter("ARMCI_Fence");
+	gate_enter("ARMCI_Fence(rank %d)", proc);
 	if (proc < 0 || proc >= job.size)
 		fail("ARMCI_Fence(rank %d): there is no such rank: the job has ranks 0 to %d",
 		     proc, job.size - 1);
@@ -37,7 +37,7 @@ void PARMCI_Fence(int proc)
 
 void PARMCI_AllFence(void)
 {
-	gate_enter("ARMCI_AllFence");
+	gate_enter("ARMCI_AllFence()");
 	stats_count(STAT_FENCE, job.rank, 0);
 	local_fence();
 	remote_fence_all();
@@ -46,7 +46,7 @@ void PARMCI_AllFence(void)
 
 void PARMCI_GroupFence(ARMCI_Group *group)
 {
-	gate_enter("ARMCI_GroupFence");
+	gate_enter("ARMCI_GroupFence(group %p)", (void *)group);
 	struct coll_group *members = group_of(group, "ARMCI_GroupFence");
 	stats_count(STAT_FENCE, job.rank, 0);
 	local_fence();
@@ -60,7 +60,7 @@ void PARMCI_GroupFence(ARMCI_Group *group)
 
 void PARMCI_Barrier(void)
 {
-	gate_enter("ARMCI_Barrier");
+	gate_enter("ARMCI_Barrier()");
 	stats_count(STAT_BARRIER, job.rank, 0);
 	local_fence();
 	remote_fence_all();

@@ -24,7 +24,7 @@ static int raise(const char *name, int *flag, int value, int rank)
 static int put_flag(const char *name, void *src, int src_stride[], void *dst, int dst_stride[],
 		    int count[], int levels, int *flag, int value, int rank)
 {
-	gate_enter(name);
+	gate_enter("%s(src %p, dst %p, rank %d)", name, src, dst, rank);
 	struct call call = {name, STAT_PUTS, src, dst, count[0], rank};
 	struct xfer xfer = call_xfer(&call, count, levels, src_stride, dst_stride);
 	transfer_put(&call, &xfer, NULL);

@@ -4,6 +4,8 @@
 #include "armci/api/gate.h"
 
 #include <pthread.h>
+#include <stdarg.h>
+#include <stdio.h>
 
 #include "armci/core/fail.h"
 
@@ -12,10 +14,16 @@ bool gate_threaded;
 
 static pthread_mutex_t lock = PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP;
 
-void gate_enter_slow(const char *call)
+void gate_enter_slow(const char *format, ...)
 {
-	if (!gate_open)
+	char call[256];
+	va_list ap;
+	if (!gate_open) {
+		va_start(ap, format);
+		vsnprintf(call, sizeof call, format, ap);
+		va_end(ap);
 		fail("%s: called before ARMCI_Init or after ARMCI_Finalize", call);
+	}
 	pthread_mutex_lock(&lock);
 }
 

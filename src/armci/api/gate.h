@@ -11,16 +11,17 @@ extern bool gate_open;
 /* Calls may come from several threads: take the lock. */
 extern bool gate_threaded;
 
-/* Slow halves. gate_enter_slow ends the job with a sentence when the library is not
- * initialised. */
-void gate_enter_slow(const char *call);
+/* Slow halves. The format says the call with its arguments: when the library is not
+ * initialised, gate_enter_slow() ends the job with a sentence that begins with it. */
+__attribute__((cold, format(printf, 1, 2))) void gate_enter_slow(const char *format, ...);
 void gate_leave_slow(void);
 
-static inline void gate_enter(const char *call)
-{
-	if (__builtin_expect(!gate_open || gate_threaded, 0))
-		gate_enter_slow(call);
-}
+/* gate_enter("ARMCI_Fence(rank %d)", proc) */
+#define gate_enter(...)                                               \
+	do {                                                          \
+		if (__builtin_expect(!gate_open || gate_threaded, 0)) \
+			gate_enter_slow(__VA_ARGS__);                 \
+	} while (0)
 
 static inline void gate_leave(void)
 {

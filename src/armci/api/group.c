@@ -176,7 +176,7 @@ static void create_child(const char *call, int count, const int *list, ARMCI_Gro
 
 void ARMCI_Group_create(int grp_size, int *pid_list, ARMCI_Group *group_out)
 {
-	gate_enter("ARMCI_Group_create");
+	gate_enter("ARMCI_Group_create(%d ranks)", grp_size);
 	create_child("ARMCI_Group_create", grp_size, pid_list, group_out, groups.standard);
 	gate_leave();
 }
@@ -186,14 +186,14 @@ void ARMCI_Group_create_child(int grp_size, int *pid_list, ARMCI_Group *group_ou
 {
 	const char *call = "ARMCI_Group_create_child";
 
-	gate_enter(call);
+	gate_enter("%s(%d ranks, group %p)", call, grp_size, (void *)group_parent);
 	create_child(call, grp_size, pid_list, group_out, group_of(group_parent, call));
 	gate_leave();
 }
 
 void ARMCI_Group_free(ARMCI_Group *group)
 {
-	gate_enter("ARMCI_Group_free");
+	gate_enter("ARMCI_Group_free(group %p)", (void *)group);
 	if (group != NULL && has_caller(group)) {
 		struct coll_group *members = group_of(group, "ARMCI_Group_free");
 		if (members == coll_world)
@@ -209,7 +209,7 @@ int ARMCI_Group_rank(ARMCI_Group *group, int *rank)
 {
 	int mine = -1;
 
-	gate_enter("ARMCI_Group_rank");
+	gate_enter("ARMCI_Group_rank(group %p)", (void *)group);
 	if (group == NULL || has_caller(group))
 		mine = group_of(group, "ARMCI_Group_rank")->rank;
 	*rank = mine;
@@ -219,7 +219,7 @@ int ARMCI_Group_rank(ARMCI_Group *group, int *rank)
 
 void ARMCI_Group_size(ARMCI_Group *group, int *size)
 {
-	gate_enter("ARMCI_Group_size");
+	gate_enter("ARMCI_Group_size(group %p)", (void *)group);
 	if (group == NULL || has_caller(group))
 		*size = group_of(group, "ARMCI_Group_size")->size;
 	else
@@ -229,28 +229,28 @@ void ARMCI_Group_size(ARMCI_Group *group, int *size)
 
 void ARMCI_Group_set_default(ARMCI_Group *group)
 {
-	gate_enter("ARMCI_Group_set_default");
+	gate_enter("ARMCI_Group_set_default(group %p)", (void *)group);
 	groups.standard = group_of(group, "ARMCI_Group_set_default");
 	gate_leave();
 }
 
 void ARMCI_Group_get_default(ARMCI_Group *group_out)
 {
-	gate_enter("ARMCI_Group_get_default");
+	gate_enter("ARMCI_Group_get_default()");
 	fill(group_out, groups.standard);
 	gate_leave();
 }
 
 void ARMCI_Group_get_world(ARMCI_Group *group_out)
 {
-	gate_enter("ARMCI_Group_get_world");
+	gate_enter("ARMCI_Group_get_world()");
 	fill(group_out, coll_world);
 	gate_leave();
 }
 
 int ARMCI_Absolute_id(ARMCI_Group *group, int group_rank)
 {
-	gate_enter("ARMCI_Absolute_id");
+	gate_enter("ARMCI_Absolute_id(group %p, rank %d)", (void *)group, group_rank);
 	const struct coll_group *members = group_of(group, "ARMCI_Absolute_id");
 	if (group_rank < 0 || group_rank >= members->size)
 		fail("ARMCI_Absolute_id(rank %d): the group has ranks 0 to %d", group_rank,
@@ -301,7 +301,8 @@ static void split(const char *call, struct coll_group *parent, int color, int ke
 
 int ARMCIX_Group_split(ARMCI_Group *parent, int color, int key, ARMCI_Group *new_group)
 {
-	gate_enter("ARMCIX_Group_split");
+	gate_enter("ARMCIX_Group_split(group %p, color %d, key %d)", (void *)parent, color,
+		   key);
 	split("ARMCIX_Group_split", group_of(parent, "ARMCIX_Group_split"), color, key,
 	      new_group);
 	gate_leave();
@@ -310,7 +311,7 @@ int ARMCIX_Group_split(ARMCI_Group *parent, int color, int key, ARMCI_Group *new
 
 int ARMCIX_Group_dup(ARMCI_Group *parent, ARMCI_Group *new_group)
 {
-	gate_enter("ARMCIX_Group_dup");
+	gate_enter("ARMCIX_Group_dup(group %p)", (void *)parent);
 	const struct coll_group *members = group_of(parent, "ARMCIX_Group_dup");
 	create("ARMCIX_Group_dup", members, members->ranks, members->size, new_group);
 	gate_leave();

@@ -103,7 +103,7 @@ int PARMCI_Initialized(void)
 
 int PARMCI_Finalize(void)
 {
-	gate_enter("ARMCI_Finalize");
+	gate_enter("ARMCI_Finalize()");
 	if (initialised > 1) {
 		initialised--;
 		gate_leave();

@@ -21,7 +21,7 @@ void ARMCI_Copy(void *src, void *dst, int size)
 
 static void access_fence(const char *name, void *ptr)
 {
-	gate_enter(name);
+	gate_enter("%s(%p)", name, ptr);
 	struct call call = {name, STAT_GET, ptr, ptr, 1, job.rank};
 	segment_find(&call, ptr, 0, 1);
 	local_fence();

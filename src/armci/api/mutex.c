@@ -77,7 +77,7 @@ static struct shm_mutex *near_mutex(uint64_t offset)
 
 static void lock(const char *call, const struct set *set, int mutex, int proc)
 {
-	gate_enter(call);
+	gate_enter("%s(mutex %d, rank %d)", call, mutex, proc);
 	uint64_t offset = offset_of(part_of(call, set, mutex, proc), mutex);
 	stats_count(STAT_LOCK, proc, 0);
 	int rc = job_is_near(proc) ? shm_mutex_lock(near_mutex(offset), job.rank)
@@ -90,7 +90,7 @@ static void lock(const char *call, const struct set *set, int mutex, int proc)
 
 static void unlock(const char *call, const struct set *set, int mutex, int proc)
 {
-	gate_enter(call);
+	gate_enter("%s(mutex %d, rank %d)", call, mutex, proc);
 	uint64_t offset = offset_of(part_of(call, set, mutex, proc), mutex);
 	local_fence();
 	remote_fence_all();
@@ -104,7 +104,7 @@ static void unlock(const char *call, const struct set *set, int mutex, int proc)
 
 int PARMCI_Create_mutexes(int count)
 {
-	gate_enter("ARMCI_Create_mutexes");
+	gate_enter("ARMCI_Create_mutexes(%d)", count);
 	if (world_set)
 		fail("ARMCI_Create_mutexes(count %d): there is a set of mutexes already: "
 		     "ARMCI_Destroy_mutexes ends it",
@@ -116,7 +116,7 @@ int PARMCI_Create_mutexes(int count)
 
 int PARMCI_Destroy_mutexes(void)
 {
-	gate_enter("ARMCI_Destroy_mutexes");
+	gate_enter("ARMCI_Destroy_mutexes()");
 	if (!world_set)
 		fail("ARMCI_Destroy_mutexes(): there are no mutexes");
 	set_destroy(world_set);
@@ -137,7 +137,7 @@ void PARMCI_Unlock(int mutex, int proc)
 
 armcix_mutex_hdl_t ARMCIX_Create_mutexes_hdl(int count, ARMCI_Group *pgroup)
 {
-	gate_enter("ARMCIX_Create_mutexes_hdl");
+	gate_enter("ARMCIX_Create_mutexes_hdl(%d, group %p)", count, (void *)pgroup);
 	struct set *set = set_create("ARMCIX_Create_mutexes_hdl", count,
 				     group_of(pgroup, "ARMCIX_Create_mutexes_hdl"));
 	set->public.grp = *pgroup;
@@ -147,7 +147,7 @@ armcix_mutex_hdl_t ARMCIX_Create_mutexes_hdl(int count, ARMCI_Group *pgroup)
 
 int ARMCIX_Destroy_mutexes_hdl(armcix_mutex_hdl_t hdl)
 {
-	gate_enter("ARMCIX_Destroy_mutexes_hdl");
+	gate_enter("ARMCIX_Destroy_mutexes_hdl()");
 	set_destroy((struct set *)(void *)hdl);
 	gate_leave();
 	return 0;
@@ -161,7 +161,7 @@ void ARMCIX_Lock_hdl(armcix_mutex_hdl_t hdl, int mutex, int proc)
 int ARMCIX_Trylock_hdl(armcix_mutex_hdl_t hdl, int mutex, int proc)
 {
 	const char *call = "ARMCIX_Trylock_hdl";
-	gate_enter(call);
+	gate_enter("%s(mutex %d, rank %d)", call, mutex, proc);
 	uint64_t offset =
 		offset_of(part_of(call, (struct set *)(void *)hdl, mutex, proc), mutex);
 	stats_count(STAT_LOCK, proc, 0);

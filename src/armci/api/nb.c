@@ -26,7 +26,7 @@ void ARMCI_UNSET_AGGREGATE_HANDLE(armci_hdl_t *handle)
 
 int PARMCI_Wait(armci_hdl_t *hdl)
 {
-	gate_enter("ARMCI_Wait");
+	gate_enter("ARMCI_Wait(handle %p)", (void *)hdl);
 	struct remote_handle *slot = handle_find(hdl);
 	if (slot)
 		remote_wait(slot);
@@ -37,7 +37,7 @@ int PARMCI_Wait(armci_hdl_t *hdl)
 
 int PARMCI_Test(armci_hdl_t *hdl)
 {
-	gate_enter("ARMCI_Test");
+	gate_enter("ARMCI_Test(handle %p)", (void *)hdl);
 	struct remote_handle *slot = handle_find(hdl);
 	bool done = !slot || remote_test(slot);
 	if (done)
@@ -48,7 +48,7 @@ int PARMCI_Test(armci_hdl_t *hdl)
 
 int PARMCI_WaitProc(int proc)
 {
-	gate_enter("ARMCI_WaitProc");
+	gate_enter("ARMCI_WaitProc(rank %d)", proc);
 	if (proc < 0 || proc >= job.size)
 		fail("ARMCI_WaitProc(rank %d): there is no such rank: the job has ranks 0 to %d",
 		     proc, job.size - 1);
@@ -59,7 +59,7 @@ int PARMCI_WaitProc(int proc)
 
 int PARMCI_WaitAll(void)
 {
-	gate_enter("ARMCI_WaitAll");
+	gate_enter("ARMCI_WaitAll()");
 	remote_wait_all();
 	gate_leave();
 	return 0;
@@ -67,7 +67,7 @@ int PARMCI_WaitAll(void)
 
 void ARMCIX_Progress(void)
 {
-	gate_enter("ARMCIX_Progress");
+	gate_enter("ARMCIX_Progress()");
 	remote_progress();
 	gate_leave();
 }

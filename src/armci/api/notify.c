@@ -47,7 +47,7 @@ static void check_rank(const char *call, int proc)
 
 int parmci_notify(int proc)
 {
-	gate_enter("armci_notify");
+	gate_enter("armci_notify(rank %d)", proc);
 	check_rank("armci_notify", proc);
 	stats_count(STAT_NOTIFY, proc, 0);
 	int count = ++sent[proc];
@@ -65,7 +65,7 @@ int parmci_notify(int proc)
 
 int parmci_notify_wait(int proc, int *pval)
 {
-	gate_enter("armci_notify_wait");
+	gate_enter("armci_notify_wait(rank %d)", proc);
 	check_rank("armci_notify_wait", proc);
 	const int *arrived = (const int *)table.mine + proc;
 	int want = ++waited[proc], have;

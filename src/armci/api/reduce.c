@@ -95,7 +95,7 @@ static void gop(const char *call, int scope, void *x, int n, const char *op, int
 {
 	struct reduction reduction = {call, x, n, op, type};
 
-	gate_enter(call);
+	gate_enter("%s(%d elements, \"%s\")", call, n, op);
 	reduce(&reduction, scope_group(call, scope, coll_world));
 	gate_leave();
 }
@@ -105,7 +105,7 @@ static void group_gop(const char *call, int scope, void *x, int n, const char *o
 {
 	struct reduction reduction = {call, x, n, op, type};
 
-	gate_enter(call);
+	gate_enter("%s(%d elements, \"%s\")", call, n, op);
 	reduce(&reduction, scope_group(call, scope, group_of(group, call)));
 	gate_leave();
 }
@@ -227,7 +227,7 @@ static void sel(const char *call, int scope, void *x, int n, const char *op, int
 {
 	struct reduction reduction = {call, x, n, op, type};
 
-	gate_enter(call);
+	gate_enter("%s(%d bytes, \"%s\")", call, n, op);
 	select_one(&reduction, contribute, scope_group(call, scope, coll_world));
 	gate_leave();
 }

@@ -82,7 +82,7 @@ NEAR_SLOW static int slow(int op, void *ploc, void *prem, int value, int proc)
 {
 	enum remote_rmw rmw;
 	struct call call = {"ARMCI_Rmw", STAT_RMW, ploc, prem, 0, proc};
-	gate_enter("ARMCI_Rmw");
+	gate_enter("ARMCI_Rmw(operation %d, %p, value %d, rank %d)", op, prem, value, proc);
 	if (!parse(op, &rmw))
 		call_fail(&call, "%d is no operation of ARMCI_Rmw", op);
 	size_t bytes = is_long(rmw) ? sizeof(int64_t) : sizeof(int32_t);

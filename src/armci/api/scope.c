@@ -54,7 +54,7 @@ static int rank_at(enum armci_scope_e scope, int place)
 
 void armci_msg_bintree(int scope, int *Root, int *Up, int *Left, int *Right)
 {
-	gate_enter("armci_msg_bintree");
+	gate_enter("armci_msg_bintree(scope %d)", scope);
 	enum armci_scope_e parsed = scope_parse("armci_msg_bintree", scope);
 	int place = parsed == SCOPE_ALL ? job.rank : job.node_rank;
 	*Root = rank_at(parsed, 0);

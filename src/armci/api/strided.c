@@ -92,7 +92,8 @@ int PARMCI_AccS(int datatype, void *scale, void *src_ptr, int src_stride_ar[], v
 int PARMCI_NbPutS(void *src_ptr, int src_stride_ar[], void *dst_ptr, int dst_stride_ar[],
 		  int count[], int stride_levels, int proc, armci_hdl_t *hdl)
 {
-	gate_enter("ARMCI_NbPutS");
+	gate_enter("ARMCI_NbPutS(src %p, dst %p, %d stride levels, rank %d)", src_ptr, dst_ptr,
+		   stride_levels, proc);
 	int rc = put("ARMCI_NbPutS", src_ptr, src_stride_ar, dst_ptr, dst_stride_ar, count,
 		     stride_levels, proc, handle_slot(hdl));
 	gate_leave();
@@ -102,7 +103,8 @@ int PARMCI_NbPutS(void *src_ptr, int src_stride_ar[], void *dst_ptr, int dst_str
 int PARMCI_NbGetS(void *src_ptr, int src_stride_ar[], void *dst_ptr, int dst_stride_ar[],
 		  int count[], int stride_levels, int proc, armci_hdl_t *hdl)
 {
-	gate_enter("ARMCI_NbGetS");
+	gate_enter("ARMCI_NbGetS(src %p, dst %p, %d stride levels, rank %d)", src_ptr, dst_ptr,
+		   stride_levels, proc);
 	int rc = get("ARMCI_NbGetS", src_ptr, src_stride_ar, dst_ptr, dst_stride_ar, count,
 		     stride_levels, proc, handle_slot(hdl));
 	gate_leave();

@@ -25,7 +25,8 @@ static bool begin(const struct call *call, const void *far, const struct xfer *x
 int transfer_put(const struct call *call, const struct xfer *xfer, struct remote_handle *handle)
 {
 	struct place place;
-	gate_enter(call->name);
+	gate_enter("%s(src %p, dst %p, %lld bytes, rank %d)", call->name, call->src, call->dst,
+		   (long long)call->bytes, call->rank);
 	if (begin(call, call->dst, xfer, &place)) {
 		if (place.near)
 			local_put(place.near, call->src, xfer);
@@ -39,7 +40,8 @@ int transfer_put(const struct call *call, const struct xfer *xfer, struct remote
 int transfer_get(const struct call *call, const struct xfer *xfer, struct remote_handle *handle)
 {
 	struct place place;
-	gate_enter(call->name);
+	gate_enter("%s(src %p, dst %p, %lld bytes, rank %d)", call->name, call->src, call->dst,
+		   (long long)call->bytes, call->rank);
 	if (begin(call, call->src, xfer, &place)) {
 		if (place.near)
 			local_get((void *)call->dst, place.near, xfer);
@@ -55,7 +57,8 @@ int transfer_acc(const struct call *call, int datatype, const void *scale,
 {
 	struct place place;
 	enum acc_type type;
-	gate_enter(call->name);
+	gate_enter("%s(src %p, dst %p, %lld bytes, rank %d)", call->name, call->src, call->dst,
+		   (long long)call->bytes, call->rank);
 	if (acc_type_parse(datatype, &type) < 0)
 		call_fail(call, "%d is no type of accumulate (ARMCI_ACC_…)", datatype);
 	if (xfer->row % acc_size(type))

@@ -90,7 +90,8 @@ static void go_set(struct vector *vector, const armci_giov_t *set)
 
 static int go(struct vector *vector, const armci_giov_t *iov, int iov_len)
 {
-	gate_enter(vector->call.name);
+	gate_enter("%s(%d sets of segments, rank %d)", vector->call.name, iov_len,
+		   vector->call.rank);
 	call_check_rank(&vector->call);
 	if (iov_len < 0)
 		call_fail(&vector->call, "%d sets of segments", iov_len);

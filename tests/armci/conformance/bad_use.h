@@ -7,7 +7,7 @@
 enum bad_kind {
 	ALONE,  /* rank 0 does it while the others wait in a barrier; one sentence */
 	ALL,    /* all do it (a collective call); a sentence of at least one */
-	BEFORE, /* by all before ARMCI_Init; the sentence need not have arguments */
+	BEFORE, /* by all before ARMCI_Init */
 	AFTER,  /* the same after ARMCI_Finalize */
 	SILENT, /* rank 0 ends the job as it should: no sentence is needed */
 };
