@@ -6,9 +6,6 @@
  */
 #include <errno.h>
 #include <mpi.h>
-#include <pthread.h>
-#include <sched.h>
-#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,9 +19,9 @@
 #include "armci/core/job.h"
 #include "armci/core/settings.h"
 #include "armci/core/wait.h"
-#include "armci/remote/remote.h"
 #include "armci/shm/arena.h"
 #include "armci/shm/heap.h"
+#include "coll_wire.h"
 
 enum { DEADLINE_S = 300, LAYOUTS = 4, CASES_MAX = 32 };
 
@@ -121,83 +118,6 @@ static bool is_filled(const void *data, size_t bytes, uint64_t seed)
 	return true;
 }
 
-/* ---- Messages between nodes: what remote/ does, by MPI ---- */
-
-enum { TAG_PART = 1, TAG_TAKEN = 2, TAG_END = 3 };
-
-static MPI_Comm wire;
-static pthread_t server;
-
-static void *serve(void *arg)
-{
-	char part[MBOX_PART_MAX];
-
-	for (;;) {
-		MPI_Status status;
-		MPI_Request request;
-		int bytes = 0, done = 0;
-
-		MPI_Irecv(part, sizeof part, MPI_BYTE, MPI_ANY_SOURCE, MPI_ANY_TAG, wire,
-			  &request);
-		for (;;) {
-			MPI_Test(&request, &done, &status);
-			if (done)
-				break;
-			usleep(100); /* the next look; Open MPI would spin */
-		}
-		if (status.MPI_TAG == TAG_END)
-			return arg;
-		if (status.MPI_TAG == TAG_TAKEN) {
-			atomic_fetch_add((_Atomic int *)arg, 1);
-			continue;
-		}
-		MPI_Get_count(&status, MPI_BYTE, &bytes);
-		while (mbox_deliver(job.rank, part, (size_t)bytes) == -EAGAIN)
-			sched_yield();
-		MPI_Send(NULL, 0, MPI_BYTE, status.MPI_SOURCE, TAG_TAKEN, wire);
-	}
-}
-
-static _Atomic int taken;
-
-/* Nothing here needs to be looked after. */
-void remote_watch(int rank, int64_t since_ns)
-{
-	(void)rank;
-	(void)since_ns;
-}
-
-void remote_message(int to, const void *part, size_t bytes)
-{
-	int before = atomic_load(&taken), sent = 0;
-	MPI_Request request;
-
-	MPI_Isend(part, (int)bytes, MPI_BYTE, to, TAG_PART, wire, &request);
-	while (!sent || atomic_load(&taken) == before) {
-		if (!sent)
-			MPI_Test(&request, &sent, MPI_STATUS_IGNORE);
-		mbox_serve();
-		sched_yield();
-	}
-}
-
-static void wire_open(void)
-{
-	MPI_Comm_dup(MPI_COMM_WORLD, &wire);
-	if (job.node_count > 1)
-		pthread_create(&server, NULL, serve, &taken);
-}
-
-static void wire_close(void)
-{
-	MPI_Barrier(MPI_COMM_WORLD);
-	if (job.node_count > 1) {
-		MPI_Send(NULL, 0, MPI_BYTE, job.rank, TAG_END, wire);
-		pthread_join(server, NULL);
-	}
-	MPI_Comm_free(&wire);
-}
-
 /* ---- The library's parts, opened and closed ---- */
 
 static void must(int rc, const struct err *err)
@@ -220,7 +140,7 @@ static void parts_open(void)
 	must(arena_open(&err), &err);
 	must(heap_open(&err), &err);
 	must(mbox_open(&err), &err);
-	wire_open();
+	coll_wire_open();
 	must(coll_open(&err), &err);
 }
 
@@ -233,7 +153,7 @@ static void parts_close(void)
 	CHECK(used[HEAP_INTERNAL] == 0);
 	case_end("all blocks are freed at the end");
 	cases_end();
-	wire_close();
+	coll_wire_close();
 	mbox_close();
 	heap_close();
 	arena_close();

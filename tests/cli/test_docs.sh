@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-3-Clause
 # Checks that every subcommand has its help and its place in stasis(1), with all its options, and every key of a cluster's
-# file its place in stasis-cluster(5), and every setting of libarmci its place in libarmci(7). Usage: test_docs.sh PATH-OF-STASIS
+# file its place in stasis-cluster(5), and every setting of libarmci its place and default in libarmci(7). Usage: test_docs.sh PATH-OF-STASIS
 set -u
 
 stasis=$1
@@ -76,12 +76,22 @@ for section in $sections; do
 	done
 done
 
-settings=$("$info" --json |
-	python3 -c 'import json, sys; print(*(one["name"] for one in json.load(sys.stdin)["settings"]))')
+# An entry of libarmci(7), and the default at its end.
+setting_in_man() {
+	awk -v head="*$1*" '$0 == head { on = 1; next } /^[*#]/ { on = 0 } on' "$man7" | tr -s '\n\t' '  ' |
+		grep -qF -e "Default: $2."
+}
+
+settings=$("$info" --json | python3 -c '
+import json, sys
+for one in json.load(sys.stdin)["settings"]:
+    print("%s=%s" % (one["name"], one["default"] or "not set"))')
 check "armci_info lists settings" test -n "$settings"
-for setting in $settings; do
-	check "libarmci(7) has $setting" grep -q "^\*$setting\*" "$man7"
-done
+while IFS='=' read -r name default; do
+	check "libarmci(7) has $name with its default, $default" setting_in_man "$name" "$default"
+done <<EOF
+$settings
+EOF
 
 for page in "$root"/docs/man/*.scd; do
 	check "scdoc takes $(basename "$page")" sh -c "scdoc < '$page'"
