@@ -3,7 +3,7 @@
 #include <armci.h>
 
 #include "armci/api/contig.h"
-#include "armci/api/gate.h"
+#include "armci/api/entry.h"
 #include "armci/api/handle.h"
 #include "armci/api/near.h"
 #include "armci/api/profile.h"
@@ -56,18 +56,18 @@ static inline int acc(const char *name, int datatype, void *scale, void *src, vo
 NEAR_SLOW static int nb_put(const char *name, void *src, void *dst, int size, int rank,
 			    armci_hdl_t *hdl)
 {
-	gate_enter("%s(src %p, dst %p, %d bytes, rank %d)", name, src, dst, size, rank);
+	entry_begin("%s(src %p, dst %p, %d bytes, rank %d)", name, src, dst, size, rank);
 	int rc = put_slow(name, src, dst, size, rank, handle_slot(hdl));
-	gate_leave();
+	entry_end();
 	return rc;
 }
 
 NEAR_SLOW static int nb_get(const char *name, void *src, void *dst, int size, int rank,
 			    armci_hdl_t *hdl)
 {
-	gate_enter("%s(src %p, dst %p, %d bytes, rank %d)", name, src, dst, size, rank);
+	entry_begin("%s(src %p, dst %p, %d bytes, rank %d)", name, src, dst, size, rank);
 	int rc = get_slow(name, src, dst, size, rank, handle_slot(hdl));
-	gate_leave();
+	entry_end();
 	return rc;
 }
 

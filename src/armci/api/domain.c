@@ -2,7 +2,7 @@
 /* Where ranks run: nodes as the job knows them. */
 #include <armci.h>
 
-#include "armci/api/gate.h"
+#include "armci/api/entry.h"
 #include "armci/api/group.h"
 #include "armci/core/fail.h"
 #include "armci/core/job.h"
@@ -33,18 +33,18 @@ static int node_of_rank(const char *call, int rank)
 
 int armci_domain_nprocs(armci_domain_t domain, int id)
 {
-	gate_enter("armci_domain_nprocs(%d)", id);
+	entry_begin("armci_domain_nprocs(%d)", id);
 	int count = job_node_size(node_of_id("armci_domain_nprocs", domain, id));
-	gate_leave();
+	entry_end();
 	return count;
 }
 
 int armci_domain_id(armci_domain_t domain, int glob_proc_id)
 {
-	gate_enter("armci_domain_id(rank %d)", glob_proc_id);
+	entry_begin("armci_domain_id(rank %d)", glob_proc_id);
 	check_domain("armci_domain_id", domain);
 	int node = node_of_rank("armci_domain_id", glob_proc_id);
-	gate_leave();
+	entry_end();
 	return node;
 }
 
@@ -52,39 +52,39 @@ int armci_domain_glob_proc_id(armci_domain_t domain, int id, int loc_proc_id)
 {
 	const char *call = "armci_domain_glob_proc_id";
 
-	gate_enter("%s(%d, %d)", call, id, loc_proc_id);
+	entry_begin("%s(%d, %d)", call, id, loc_proc_id);
 	int node = node_of_id(call, domain, id);
 	if (loc_proc_id < 0 || loc_proc_id >= job_node_size(node))
 		fail("%s(node %d, number %d): the node has %d ranks", call, node, loc_proc_id,
 		     job_node_size(node));
 	int rank = job_member(node, loc_proc_id);
-	gate_leave();
+	entry_end();
 	return rank;
 }
 
 int armci_domain_my_id(armci_domain_t domain)
 {
-	gate_enter("armci_domain_my_id()");
+	entry_begin("armci_domain_my_id()");
 	check_domain("armci_domain_my_id", domain);
 	int node = job.node;
-	gate_leave();
+	entry_end();
 	return node;
 }
 
 int armci_domain_count(armci_domain_t domain)
 {
-	gate_enter("armci_domain_count()");
+	entry_begin("armci_domain_count()");
 	check_domain("armci_domain_count", domain);
 	int count = job.node_count;
-	gate_leave();
+	entry_end();
 	return count;
 }
 
 static int is_same_node(const char *call, int rank)
 {
-	gate_enter("%s(rank %d)", call, rank);
+	entry_begin("%s(rank %d)", call, rank);
 	int same = node_of_rank(call, rank) == job.node;
-	gate_leave();
+	entry_end();
 	return same;
 }
 
@@ -106,17 +106,17 @@ int armci_sameclusnode(int proc)
 
 int ARMCI_Uses_shm(void)
 {
-	gate_enter("ARMCI_Uses_shm()");
-	gate_leave();
+	entry_begin("ARMCI_Uses_shm()");
+	entry_end();
 	return 1;
 }
 
 int ARMCI_Uses_shm_grp(ARMCI_Group *group)
 {
-	gate_enter("ARMCI_Uses_shm_grp(group %p)", (void *)group);
+	entry_begin("ARMCI_Uses_shm_grp(group %p)", (void *)group);
 	int member = group != NULL && group->comm != MPI_COMM_NULL &&
 		     group_of(group, "ARMCI_Uses_shm_grp") != NULL;
-	gate_leave();
+	entry_end();
 	return member;
 }
 

@@ -2,7 +2,7 @@
 /* Fences and the barrier. */
 #include <armci.h>
 
-#include "armci/api/gate.h"
+#include "armci/api/entry.h"
 #include "armci/api/group.h"
 #include "armci/api/near.h"
 #include "armci/api/profile.h"
@@ -15,7 +15,7 @@
 
 NEAR_SLOW static void fence_slow(int proc)
 {
-	gate_enter("ARMCI_Fence(rank %d)", proc);
+	entry_begin("ARMCI_Fence(rank %d)", proc);
 	if (proc < 0 || proc >= job.size)
 		fail("ARMCI_Fence(rank %d): there is no such rank: the job has ranks 0 to %d",
 		     proc, job.size - 1);
@@ -24,7 +24,7 @@ NEAR_SLOW static void fence_slow(int proc)
 		local_fence();
 	else
 		remote_fence(job.node_of[proc]);
-	gate_leave();
+	entry_end();
 }
 
 void PARMCI_Fence(int proc)
@@ -37,16 +37,16 @@ void PARMCI_Fence(int proc)
 
 void PARMCI_AllFence(void)
 {
-	gate_enter("ARMCI_AllFence()");
+	entry_begin("ARMCI_AllFence()");
 	stats_count(STAT_FENCE, job.rank, 0);
 	local_fence();
 	remote_fence_all();
-	gate_leave();
+	entry_end();
 }
 
 void PARMCI_GroupFence(ARMCI_Group *group)
 {
-	gate_enter("ARMCI_GroupFence(group %p)", (void *)group);
+	entry_begin("ARMCI_GroupFence(group %p)", (void *)group);
 	struct coll_group *members = group_of(group, "ARMCI_GroupFence");
 	stats_count(STAT_FENCE, job.rank, 0);
 	local_fence();
@@ -55,17 +55,17 @@ void PARMCI_GroupFence(ARMCI_Group *group)
 		if (node != job.node)
 			remote_fence(node);
 	}
-	gate_leave();
+	entry_end();
 }
 
 void PARMCI_Barrier(void)
 {
-	gate_enter("ARMCI_Barrier()");
+	entry_begin("ARMCI_Barrier()");
 	stats_count(STAT_BARRIER, job.rank, 0);
 	local_fence();
 	remote_fence_all();
 	coll_barrier(coll_world);
-	gate_leave();
+	entry_end();
 }
 
 ARMCI_ALIAS(void, Fence, (int proc));

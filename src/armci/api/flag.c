@@ -2,7 +2,7 @@
 /* Puts that raise a flag behind their data. */
 #include <armci.h>
 
-#include "armci/api/gate.h"
+#include "armci/api/entry.h"
 #include "armci/api/profile.h"
 #include "armci/api/segments.h"
 #include "armci/api/transfer.h"
@@ -24,12 +24,12 @@ static int raise(const char *name, int *flag, int value, int rank)
 static int put_flag(const char *name, void *src, int src_stride[], void *dst, int dst_stride[],
 		    int count[], int levels, int *flag, int value, int rank)
 {
-	gate_enter("%s(src %p, dst %p, rank %d)", name, src, dst, rank);
+	entry_begin("%s(src %p, dst %p, rank %d)", name, src, dst, rank);
 	struct call call = {name, STAT_PUTS, src, dst, count[0], rank};
 	struct xfer xfer = call_xfer(&call, count, levels, src_stride, dst_stride);
 	transfer_put(&call, &xfer, NULL);
 	raise(name, flag, value, rank);
-	gate_leave();
+	entry_end();
 	return 0;
 }
 

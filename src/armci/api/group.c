@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "armci/api/gate.h"
+#include "armci/api/entry.h"
 #include "armci/coll/collective.h"
 #include "armci/core/fail.h"
 #include "armci/core/job.h"
@@ -176,9 +176,9 @@ static void create_child(const char *call, int count, const int *list, ARMCI_Gro
 
 void ARMCI_Group_create(int grp_size, int *pid_list, ARMCI_Group *group_out)
 {
-	gate_enter("ARMCI_Group_create(%d ranks)", grp_size);
+	entry_begin("ARMCI_Group_create(%d ranks)", grp_size);
 	create_child("ARMCI_Group_create", grp_size, pid_list, group_out, groups.standard);
-	gate_leave();
+	entry_end();
 }
 
 void ARMCI_Group_create_child(int grp_size, int *pid_list, ARMCI_Group *group_out,
@@ -186,14 +186,14 @@ void ARMCI_Group_create_child(int grp_size, int *pid_list, ARMCI_Group *group_ou
 {
 	const char *call = "ARMCI_Group_create_child";
 
-	gate_enter("%s(%d ranks, group %p)", call, grp_size, (void *)group_parent);
+	entry_begin("%s(%d ranks, group %p)", call, grp_size, (void *)group_parent);
 	create_child(call, grp_size, pid_list, group_out, group_of(group_parent, call));
-	gate_leave();
+	entry_end();
 }
 
 void ARMCI_Group_free(ARMCI_Group *group)
 {
-	gate_enter("ARMCI_Group_free(group %p)", (void *)group);
+	entry_begin("ARMCI_Group_free(group %p)", (void *)group);
 	if (group != NULL && has_caller(group)) {
 		struct coll_group *members = group_of(group, "ARMCI_Group_free");
 		if (members == coll_world)
@@ -202,61 +202,61 @@ void ARMCI_Group_free(ARMCI_Group *group)
 		coll_group_free(members);
 		fill_none(group);
 	}
-	gate_leave();
+	entry_end();
 }
 
 int ARMCI_Group_rank(ARMCI_Group *group, int *rank)
 {
 	int mine = -1;
 
-	gate_enter("ARMCI_Group_rank(group %p)", (void *)group);
+	entry_begin("ARMCI_Group_rank(group %p)", (void *)group);
 	if (group == NULL || has_caller(group))
 		mine = group_of(group, "ARMCI_Group_rank")->rank;
 	*rank = mine;
-	gate_leave();
+	entry_end();
 	return mine < 0;
 }
 
 void ARMCI_Group_size(ARMCI_Group *group, int *size)
 {
-	gate_enter("ARMCI_Group_size(group %p)", (void *)group);
+	entry_begin("ARMCI_Group_size(group %p)", (void *)group);
 	if (group == NULL || has_caller(group))
 		*size = group_of(group, "ARMCI_Group_size")->size;
 	else
 		*size = 0;
-	gate_leave();
+	entry_end();
 }
 
 void ARMCI_Group_set_default(ARMCI_Group *group)
 {
-	gate_enter("ARMCI_Group_set_default(group %p)", (void *)group);
+	entry_begin("ARMCI_Group_set_default(group %p)", (void *)group);
 	groups.standard = group_of(group, "ARMCI_Group_set_default");
-	gate_leave();
+	entry_end();
 }
 
 void ARMCI_Group_get_default(ARMCI_Group *group_out)
 {
-	gate_enter("ARMCI_Group_get_default()");
+	entry_begin("ARMCI_Group_get_default()");
 	fill(group_out, groups.standard);
-	gate_leave();
+	entry_end();
 }
 
 void ARMCI_Group_get_world(ARMCI_Group *group_out)
 {
-	gate_enter("ARMCI_Group_get_world()");
+	entry_begin("ARMCI_Group_get_world()");
 	fill(group_out, coll_world);
-	gate_leave();
+	entry_end();
 }
 
 int ARMCI_Absolute_id(ARMCI_Group *group, int group_rank)
 {
-	gate_enter("ARMCI_Absolute_id(group %p, rank %d)", (void *)group, group_rank);
+	entry_begin("ARMCI_Absolute_id(group %p, rank %d)", (void *)group, group_rank);
 	const struct coll_group *members = group_of(group, "ARMCI_Absolute_id");
 	if (group_rank < 0 || group_rank >= members->size)
 		fail("ARMCI_Absolute_id(rank %d): the group has ranks 0 to %d", group_rank,
 		     members->size - 1);
 	int rank = members->ranks[group_rank];
-	gate_leave();
+	entry_end();
 	return rank;
 }
 
@@ -301,19 +301,19 @@ static void split(const char *call, struct coll_group *parent, int color, int ke
 
 int ARMCIX_Group_split(ARMCI_Group *parent, int color, int key, ARMCI_Group *new_group)
 {
-	gate_enter("ARMCIX_Group_split(group %p, color %d, key %d)", (void *)parent, color,
-		   key);
+	entry_begin("ARMCIX_Group_split(group %p, color %d, key %d)", (void *)parent, color,
+		    key);
 	split("ARMCIX_Group_split", group_of(parent, "ARMCIX_Group_split"), color, key,
 	      new_group);
-	gate_leave();
+	entry_end();
 	return 0;
 }
 
 int ARMCIX_Group_dup(ARMCI_Group *parent, ARMCI_Group *new_group)
 {
-	gate_enter("ARMCIX_Group_dup(group %p)", (void *)parent);
+	entry_begin("ARMCIX_Group_dup(group %p)", (void *)parent);
 	const struct coll_group *members = group_of(parent, "ARMCIX_Group_dup");
 	create("ARMCIX_Group_dup", members, members->ranks, members->size, new_group);
-	gate_leave();
+	entry_end();
 	return 0;
 }

@@ -31,7 +31,8 @@ static int take(void)
 {
 	for (int tries = 0; tries < slot_count && tries < CHUNK; tries++) {
 		next_slot = (next_slot + 1) % slot_count;
-		if (!slot_at(next_slot)->used || slot_at(next_slot)->handle.pending == 0)
+		if (!slot_at(next_slot)->used ||
+		    remote_pending(&slot_at(next_slot)->handle) == 0)
 			return next_slot;
 	}
 	if (slot_count < SLOTS) {

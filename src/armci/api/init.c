@@ -4,7 +4,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 
-#include "armci/api/gate.h"
+#include "armci/api/entry.h"
 #include "armci/api/group.h"
 #include "armci/api/handle.h"
 #include "armci/api/near.h"
@@ -21,6 +21,7 @@
 #include "armci/remote/remote.h"
 #include "armci/shm/arena.h"
 #include "armci/shm/heap.h"
+#include "armci/suspend/suspend.h"
 
 static int initialised; /* how often */
 
@@ -36,7 +37,7 @@ static int open_parts(MPI_Comm comm, struct err *err)
 	    (rc = near_open(err)) < 0 || (rc = mbox_open(err)) < 0 ||
 	    (rc = remote_open(err)) < 0 || (rc = coll_open(err)) < 0 ||
 	    (rc = groups_open(err)) < 0 || (rc = notify_open(err)) < 0 ||
-	    (rc = stats_open(err)) < 0)
+	    (rc = stats_open(err)) < 0 || (rc = suspend_open(err)) < 0)
 		return rc;
 	return 0;
 }
@@ -59,8 +60,8 @@ static int init(const char *call, MPI_Comm comm, int level)
 	if (open_parts(comm, &err) < 0)
 		fail("%s: %s", call, err.msg);
 	job.threaded = provided == MPI_THREAD_MULTIPLE;
-	gate_threaded = job.threaded;
-	gate_open = true;
+	entry_threaded = job.threaded;
+	entry_open = true;
 	near_set_fast(!settings.stats);
 	initialised = 1;
 	coll_barrier(coll_world);
@@ -103,10 +104,10 @@ int PARMCI_Initialized(void)
 
 int PARMCI_Finalize(void)
 {
-	gate_enter("ARMCI_Finalize()");
+	entry_begin("ARMCI_Finalize()");
 	if (initialised > 1) {
 		initialised--;
-		gate_leave();
+		entry_end();
 		return 0;
 	}
 	PARMCI_Barrier();
@@ -115,6 +116,8 @@ int PARMCI_Finalize(void)
 	notify_close();
 	groups_close();
 	coll_close();
+	remote_quiesce();
+	suspend_close();
 	remote_close();
 	mbox_close();
 	segments_close();
@@ -122,9 +125,9 @@ int PARMCI_Finalize(void)
 	near_close();
 	heap_close();
 	arena_close();
-	gate_leave();
-	gate_open = false;
-	gate_threaded = false;
+	entry_end();
+	entry_open = false;
+	entry_threaded = false;
 	initialised = 0;
 	job_close();
 	return 0;
@@ -134,7 +137,7 @@ int PARMCI_Finalize(void)
  * last descriptor. */
 void ARMCI_Cleanup(void)
 {
-	gate_open = false;
+	entry_open = false;
 	if (near_ranks)
 		near_set_fast(false);
 }

@@ -3,7 +3,7 @@
 #include <armci.h>
 #include <stdlib.h>
 
-#include "armci/api/gate.h"
+#include "armci/api/entry.h"
 #include "armci/api/group.h"
 #include "armci/api/profile.h"
 #include "armci/api/segments.h"
@@ -86,34 +86,35 @@ static int release(const char *call, void *base, struct coll_group *group)
 
 int PARMCI_Malloc(void **base_ptrs, armci_size_t size)
 {
-	gate_enter("ARMCI_Malloc(%lld bytes)", (long long)size);
+	entry_begin("ARMCI_Malloc(%lld bytes)", (long long)size);
 	int rc = allocate("ARMCI_Malloc", base_ptrs, size, coll_world);
-	gate_leave();
+	entry_end();
 	return rc;
 }
 
 int PARMCI_Free(void *ptr)
 {
-	gate_enter("ARMCI_Free(%p)", ptr);
+	entry_begin("ARMCI_Free(%p)", ptr);
 	int rc = release("ARMCI_Free", ptr, coll_world);
-	gate_leave();
+	entry_end();
 	return rc;
 }
 
 int ARMCI_Malloc_group(void **ptr_arr, armci_size_t bytes, ARMCI_Group *group)
 {
-	gate_enter("ARMCI_Malloc_group(%lld bytes, group %p)", (long long)bytes, (void *)group);
+	entry_begin("ARMCI_Malloc_group(%lld bytes, group %p)", (long long)bytes,
+		    (void *)group);
 	int rc = allocate("ARMCI_Malloc_group", ptr_arr, bytes,
 			  group_of(group, "ARMCI_Malloc_group"));
-	gate_leave();
+	entry_end();
 	return rc;
 }
 
 int ARMCI_Free_group(void *ptr, ARMCI_Group *group)
 {
-	gate_enter("ARMCI_Free_group(%p, group %p)", ptr, (void *)group);
+	entry_begin("ARMCI_Free_group(%p, group %p)", ptr, (void *)group);
 	int rc = release("ARMCI_Free_group", ptr, group_of(group, "ARMCI_Free_group"));
-	gate_leave();
+	entry_end();
 	return rc;
 }
 
@@ -139,30 +140,30 @@ int PARMCI_Free_memdev(void *ptr)
 
 void *PARMCI_Malloc_local(armci_size_t size)
 {
-	gate_enter("ARMCI_Malloc_local(%lld bytes)", (long long)size);
+	entry_begin("ARMCI_Malloc_local(%lld bytes)", (long long)size);
 	if (size < 0)
 		fail("ARMCI_Malloc_local(%ld bytes): a negative size", size);
 	void *memory = heap_alloc(size ? (size_t)size : 1, HEAP_LOCAL, NULL);
-	gate_leave();
+	entry_end();
 	return memory;
 }
 
 int PARMCI_Free_local(void *ptr)
 {
-	gate_enter("ARMCI_Free_local(%p)", ptr);
+	entry_begin("ARMCI_Free_local(%p)", ptr);
 	if (ptr && heap_size(ptr, HEAP_LOCAL) == 0)
 		fail("ARMCI_Free_local(%p): not memory of ARMCI_Malloc_local (or it has been freed)",
 		     ptr);
 	if (ptr)
 		heap_free(ptr);
-	gate_leave();
+	entry_end();
 	return 0;
 }
 
 void PARMCI_Memget(size_t bytes, armci_meminfo_t *meminfo, int memflg)
 {
 	struct err err = ERR_INIT;
-	gate_enter("ARMCI_Memget(%zu bytes, flags %d)", bytes, memflg);
+	entry_begin("ARMCI_Memget(%zu bytes, flags %d)", bytes, memflg);
 	if (bytes == 0 || memflg != 0 || !meminfo)
 		fail("ARMCI_Memget(%zu bytes, flag %d): a positive size and a flag of 0 are needed",
 		     bytes, memflg);
@@ -171,31 +172,31 @@ void PARMCI_Memget(size_t bytes, armci_meminfo_t *meminfo, int memflg)
 		fail("ARMCI_Memget(%zu bytes): %s", bytes, err.msg);
 	*meminfo = (armci_meminfo_t){
 		.armci_addr = memory, .addr = memory, .size = bytes, .cpid = job.rank};
-	gate_leave();
+	entry_end();
 }
 
 void *PARMCI_Memat(armci_meminfo_t *meminfo, long offset)
 {
-	gate_enter("ARMCI_Memat(offset %ld)", offset);
+	entry_begin("ARMCI_Memat(offset %ld)", offset);
 	if (!meminfo || offset < 0 || (size_t)offset > meminfo->size)
 		fail("ARMCI_Memat(%p, offset %ld): not an offset into this memory",
 		     (void *)meminfo, offset);
-	gate_leave();
+	entry_end();
 	return meminfo->armci_addr + offset;
 }
 
 void PARMCI_Memdt(armci_meminfo_t *meminfo, long offset)
 {
-	gate_enter("ARMCI_Memdt(offset %ld)", offset);
+	entry_begin("ARMCI_Memdt(offset %ld)", offset);
 	if (!meminfo || offset < 0 || (size_t)offset > meminfo->size)
 		fail("ARMCI_Memdt(%p, offset %ld): not an offset into this memory",
 		     (void *)meminfo, offset);
-	gate_leave();
+	entry_end();
 }
 
 void PARMCI_Memctl(armci_meminfo_t *meminfo)
 {
-	gate_enter("ARMCI_Memctl()");
+	entry_begin("ARMCI_Memctl()");
 	if (!meminfo)
 		fail("ARMCI_Memctl(NULL): a description made by ARMCI_Memget is needed");
 	if (meminfo->cpid == job.rank && meminfo->armci_addr) {
@@ -205,7 +206,7 @@ void PARMCI_Memctl(armci_meminfo_t *meminfo)
 		heap_free(meminfo->armci_addr);
 	}
 	meminfo->armci_addr = meminfo->addr = NULL;
-	gate_leave();
+	entry_end();
 }
 
 void armci_set_mem_offset(void *ptr)

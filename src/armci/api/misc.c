@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "armci/api/call.h"
-#include "armci/api/gate.h"
+#include "armci/api/entry.h"
 #include "armci/api/near.h"
 #include "armci/api/profile.h"
 #include "armci/api/segments.h"
@@ -21,11 +21,11 @@ void ARMCI_Copy(void *src, void *dst, int size)
 
 static void access_fence(const char *name, void *ptr)
 {
-	gate_enter("%s(%p)", name, ptr);
+	entry_begin("%s(%p)", name, ptr);
 	struct call call = {name, STAT_GET, ptr, ptr, 1, job.rank};
 	segment_find(&call, ptr, 0, 1);
 	local_fence();
-	gate_leave();
+	entry_end();
 }
 
 void PARMCI_Access_begin(void *ptr)

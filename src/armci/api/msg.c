@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "armci/api/gate.h"
+#include "armci/api/entry.h"
 #include "armci/api/group.h"
 #include "armci/api/profile.h"
 #include "armci/api/scope.h"
@@ -42,7 +42,7 @@ void armci_msg_init(int *argc, char ***argv)
 
 void armci_msg_finalize(void)
 {
-	if (gate_open)
+	if (entry_open)
 		fail("armci_msg_finalize(): ARMCI_Finalize must be called first");
 	if (mpi_is_usable())
 		MPI_Finalize();
@@ -53,10 +53,10 @@ int armci_msg_me(void)
 {
 	int rank = 0;
 
-	if (gate_open)
+	if (entry_open)
 		return job.rank;
 	if (!mpi_is_usable())
-		gate_enter("armci_msg_me()");
+		entry_begin("armci_msg_me()");
 	MPI_Comm_rank(MPI_COMM_WORLD, &rank);
 	return rank;
 }
@@ -65,10 +65,10 @@ int armci_msg_nproc(void)
 {
 	int size = 1;
 
-	if (gate_open)
+	if (entry_open)
 		return job.size;
 	if (!mpi_is_usable())
-		gate_enter("armci_msg_nproc()");
+		entry_begin("armci_msg_nproc()");
 	MPI_Comm_size(MPI_COMM_WORLD, &size);
 	return size;
 }
@@ -98,11 +98,11 @@ static void check_message(const char *call, int tag, const void *buffer, int len
 
 void armci_msg_snd(int tag, void *buffer, int len, int to)
 {
-	gate_enter("armci_msg_snd(tag %d, %d bytes, rank %d)", tag, len, to);
+	entry_begin("armci_msg_snd(tag %d, %d bytes, rank %d)", tag, len, to);
 	check_message("armci_msg_snd", tag, buffer, len, to);
 	stats_count(STAT_SEND, to, (uint64_t)len);
 	mbox_send(to, MBOX_USER, (uint32_t)tag, buffer, (size_t)len);
-	gate_leave();
+	entry_end();
 }
 
 /* Returns the sender; from -1 is anybody. */
@@ -122,18 +122,18 @@ static int receive(const char *call, int tag, void *buffer, int buflen, int *msg
 
 void armci_msg_rcv(int tag, void *buffer, int buflen, int *msglen, int from)
 {
-	gate_enter("armci_msg_rcv(tag %d, %d bytes, rank %d)", tag, buflen, from);
+	entry_begin("armci_msg_rcv(tag %d, %d bytes, rank %d)", tag, buflen, from);
 	check_message("armci_msg_rcv", tag, buffer, buflen, from);
 	receive("armci_msg_rcv", tag, buffer, buflen, msglen, from);
-	gate_leave();
+	entry_end();
 }
 
 int armci_msg_rcvany(int tag, void *buffer, int buflen, int *msglen)
 {
-	gate_enter("armci_msg_rcvany(tag %d, %d bytes)", tag, buflen);
+	entry_begin("armci_msg_rcvany(tag %d, %d bytes)", tag, buflen);
 	check_message("armci_msg_rcvany", tag, buffer, buflen, job.rank);
 	int sender = receive("armci_msg_rcvany", tag, buffer, buflen, msglen, -1);
-	gate_leave();
+	entry_end();
 	return sender;
 }
 
@@ -147,16 +147,16 @@ static void barrier(struct coll_group *group)
 
 void parmci_msg_barrier(void)
 {
-	gate_enter("armci_msg_barrier()");
+	entry_begin("armci_msg_barrier()");
 	barrier(coll_world);
-	gate_leave();
+	entry_end();
 }
 
 void parmci_msg_group_barrier(ARMCI_Group *group)
 {
-	gate_enter("armci_msg_group_barrier(group %p)", (void *)group);
+	entry_begin("armci_msg_group_barrier(group %p)", (void *)group);
 	barrier(group_of(group, "armci_msg_group_barrier"));
-	gate_leave();
+	entry_end();
 }
 
 ARMCI_ALIAS_SMALL(void, msg_barrier, (void));
@@ -188,44 +188,44 @@ static void broadcast(const char *call, void *buffer, int len, int root,
 
 void armci_msg_bcast(void *buffer, int len, int root)
 {
-	gate_enter("armci_msg_bcast(%d bytes, root %d)", len, root);
+	entry_begin("armci_msg_bcast(%d bytes, root %d)", len, root);
 	broadcast("armci_msg_bcast", buffer, len, root, coll_world);
-	gate_leave();
+	entry_end();
 }
 
 void armci_msg_brdcst(void *buffer, int len, int root)
 {
-	gate_enter("armci_msg_brdcst(%d bytes, root %d)", len, root);
+	entry_begin("armci_msg_brdcst(%d bytes, root %d)", len, root);
 	broadcast("armci_msg_brdcst", buffer, len, root, coll_world);
-	gate_leave();
+	entry_end();
 }
 
 void armci_msg_bcast_scope(int scope, void *buffer, int len, int root)
 {
 	const char *call = "armci_msg_bcast_scope";
 
-	gate_enter("%s(%d bytes, root %d)", call, len, root);
+	entry_begin("%s(%d bytes, root %d)", call, len, root);
 	broadcast(call, buffer, len, root, scope_group(call, scope, coll_world));
-	gate_leave();
+	entry_end();
 }
 
 void armci_msg_group_bcast_scope(int scope, void *buf, int len, int root, ARMCI_Group *group)
 {
 	const char *call = "armci_msg_group_bcast_scope";
 
-	gate_enter("%s(%d bytes, root %d, group %p)", call, len, root, (void *)group);
+	entry_begin("%s(%d bytes, root %d, group %p)", call, len, root, (void *)group);
 	broadcast(call, buf, len, root, scope_group(call, scope, group_of(group, call)));
-	gate_leave();
+	entry_end();
 }
 
 void armci_msg_clus_brdcst(void *buf, int len)
 {
 	const char *call = "armci_msg_clus_brdcst";
 
-	gate_enter("%s(%d bytes)", call, len);
+	entry_begin("%s(%d bytes)", call, len);
 	broadcast(call, buf, len, job_member(job.node, 0),
 		  scope_group(call, SCOPE_NODE, coll_world));
-	gate_leave();
+	entry_end();
 }
 
 void armci_grp_clus_brdcst(void *buf, int len, int grp_master, int grp_clus_nproc,
@@ -233,7 +233,7 @@ void armci_grp_clus_brdcst(void *buf, int len, int grp_master, int grp_clus_npro
 {
 	const char *call = "armci_grp_clus_brdcst";
 
-	gate_enter("%s(%d bytes, root %d)", call, len, grp_master);
+	entry_begin("%s(%d bytes, root %d)", call, len, grp_master);
 	struct coll_group *group = group_of(mastergroup, call);
 	int first = grp_master, count = grp_clus_nproc;
 	check_buffer(call, buf, len);
@@ -247,5 +247,5 @@ void armci_grp_clus_brdcst(void *buf, int len, int grp_master, int grp_clus_npro
 	stats_count(STAT_COLLECTIVE, job.rank, (uint64_t)len);
 	if (len > 0)
 		between_broadcast_members(group, buf, (size_t)len, first, count);
-	gate_leave();
+	entry_end();
 }

@@ -5,7 +5,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "armci/api/gate.h"
+#include "armci/api/entry.h"
 #include "armci/api/group.h"
 #include "armci/api/profile.h"
 #include "armci/api/shared.h"
@@ -77,7 +77,7 @@ static struct shm_mutex *near_mutex(uint64_t offset)
 
 static void lock(const char *call, const struct set *set, int mutex, int proc)
 {
-	gate_enter("%s(mutex %d, rank %d)", call, mutex, proc);
+	entry_begin("%s(mutex %d, rank %d)", call, mutex, proc);
 	uint64_t offset = offset_of(part_of(call, set, mutex, proc), mutex);
 	stats_count(STAT_LOCK, proc, 0);
 	int rc = job_is_near(proc) ? shm_mutex_lock(near_mutex(offset), job.rank)
@@ -85,12 +85,12 @@ static void lock(const char *call, const struct set *set, int mutex, int proc)
 	if (rc < 0)
 		fail("%s(mutex %d, rank %d): this rank holds the mutex already", call, mutex,
 		     proc);
-	gate_leave();
+	entry_end();
 }
 
 static void unlock(const char *call, const struct set *set, int mutex, int proc)
 {
-	gate_enter("%s(mutex %d, rank %d)", call, mutex, proc);
+	entry_begin("%s(mutex %d, rank %d)", call, mutex, proc);
 	uint64_t offset = offset_of(part_of(call, set, mutex, proc), mutex);
 	local_fence();
 	remote_fence_all();
@@ -99,29 +99,29 @@ static void unlock(const char *call, const struct set *set, int mutex, int proc)
 	if (rc < 0)
 		fail("%s(mutex %d, rank %d): this rank does not hold the mutex", call, mutex,
 		     proc);
-	gate_leave();
+	entry_end();
 }
 
 int PARMCI_Create_mutexes(int count)
 {
-	gate_enter("ARMCI_Create_mutexes(%d)", count);
+	entry_begin("ARMCI_Create_mutexes(%d)", count);
 	if (world_set)
 		fail("ARMCI_Create_mutexes(count %d): there is a set of mutexes already: "
 		     "ARMCI_Destroy_mutexes ends it",
 		     count);
 	world_set = set_create("ARMCI_Create_mutexes", count, coll_world);
-	gate_leave();
+	entry_end();
 	return 0;
 }
 
 int PARMCI_Destroy_mutexes(void)
 {
-	gate_enter("ARMCI_Destroy_mutexes()");
+	entry_begin("ARMCI_Destroy_mutexes()");
 	if (!world_set)
 		fail("ARMCI_Destroy_mutexes(): there are no mutexes");
 	set_destroy(world_set);
 	world_set = NULL;
-	gate_leave();
+	entry_end();
 	return 0;
 }
 
@@ -137,19 +137,19 @@ void PARMCI_Unlock(int mutex, int proc)
 
 armcix_mutex_hdl_t ARMCIX_Create_mutexes_hdl(int count, ARMCI_Group *pgroup)
 {
-	gate_enter("ARMCIX_Create_mutexes_hdl(%d, group %p)", count, (void *)pgroup);
+	entry_begin("ARMCIX_Create_mutexes_hdl(%d, group %p)", count, (void *)pgroup);
 	struct set *set = set_create("ARMCIX_Create_mutexes_hdl", count,
 				     group_of(pgroup, "ARMCIX_Create_mutexes_hdl"));
 	set->public.grp = *pgroup;
-	gate_leave();
+	entry_end();
 	return &set->public;
 }
 
 int ARMCIX_Destroy_mutexes_hdl(armcix_mutex_hdl_t hdl)
 {
-	gate_enter("ARMCIX_Destroy_mutexes_hdl()");
+	entry_begin("ARMCIX_Destroy_mutexes_hdl()");
 	set_destroy((struct set *)(void *)hdl);
-	gate_leave();
+	entry_end();
 	return 0;
 }
 
@@ -161,13 +161,13 @@ void ARMCIX_Lock_hdl(armcix_mutex_hdl_t hdl, int mutex, int proc)
 int ARMCIX_Trylock_hdl(armcix_mutex_hdl_t hdl, int mutex, int proc)
 {
 	const char *call = "ARMCIX_Trylock_hdl";
-	gate_enter("%s(mutex %d, rank %d)", call, mutex, proc);
+	entry_begin("%s(mutex %d, rank %d)", call, mutex, proc);
 	uint64_t offset =
 		offset_of(part_of(call, (struct set *)(void *)hdl, mutex, proc), mutex);
 	stats_count(STAT_LOCK, proc, 0);
 	bool taken = job_is_near(proc) ? shm_mutex_trylock(near_mutex(offset), job.rank)
 				       : remote_trylock(job.node_of[proc], offset);
-	gate_leave();
+	entry_end();
 	return !taken;
 }
 

@@ -3,7 +3,7 @@
 #include <armci.h>
 #include <armcix.h>
 
-#include "armci/api/gate.h"
+#include "armci/api/entry.h"
 #include "armci/api/handle.h"
 #include "armci/api/profile.h"
 #include "armci/core/fail.h"
@@ -26,50 +26,50 @@ void ARMCI_UNSET_AGGREGATE_HANDLE(armci_hdl_t *handle)
 
 int PARMCI_Wait(armci_hdl_t *hdl)
 {
-	gate_enter("ARMCI_Wait(handle %p)", (void *)hdl);
+	entry_begin("ARMCI_Wait(handle %p)", (void *)hdl);
 	struct remote_handle *slot = handle_find(hdl);
 	if (slot)
 		remote_wait(slot);
 	handle_end(hdl);
-	gate_leave();
+	entry_end();
 	return 0;
 }
 
 int PARMCI_Test(armci_hdl_t *hdl)
 {
-	gate_enter("ARMCI_Test(handle %p)", (void *)hdl);
+	entry_begin("ARMCI_Test(handle %p)", (void *)hdl);
 	struct remote_handle *slot = handle_find(hdl);
 	bool done = !slot || remote_test(slot);
 	if (done)
 		handle_end(hdl);
-	gate_leave();
+	entry_end();
 	return !done;
 }
 
 int PARMCI_WaitProc(int proc)
 {
-	gate_enter("ARMCI_WaitProc(rank %d)", proc);
+	entry_begin("ARMCI_WaitProc(rank %d)", proc);
 	if (proc < 0 || proc >= job.size)
 		fail("ARMCI_WaitProc(rank %d): there is no such rank: the job has ranks 0 to %d",
 		     proc, job.size - 1);
 	remote_wait_node(job.node_of[proc]);
-	gate_leave();
+	entry_end();
 	return 0;
 }
 
 int PARMCI_WaitAll(void)
 {
-	gate_enter("ARMCI_WaitAll()");
+	entry_begin("ARMCI_WaitAll()");
 	remote_wait_all();
-	gate_leave();
+	entry_end();
 	return 0;
 }
 
 void ARMCIX_Progress(void)
 {
-	gate_enter("ARMCIX_Progress()");
+	entry_begin("ARMCIX_Progress()");
 	remote_progress();
-	gate_leave();
+	entry_end();
 }
 
 ARMCI_ALIAS(int, Wait, (armci_hdl_t * hdl));

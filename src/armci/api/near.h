@@ -20,21 +20,21 @@ struct near_rank {
 	uintptr_t base; /* of the rank's slice in its own address space */
 	uint64_t slice; /* offset of that slice in its node's arena */
 	uint64_t bytes; /* of the slice */
-	uint64_t fast;  /* the same if it is on my node and the gate is open, else 0 */
+	uint64_t fast;  /* the same if it is on my node and the fast path is on, else 0 */
 	struct arena_page *pages; /* of its slice, near ranks only */
 };
 
 extern struct near_rank *near_ranks;
 
 int near_open(struct err *err); /* collective */
-/* Open or close the fast path: while it is closed every operation goes through the gate. */
+/* Turn the fast path on or off: while it is off every operation takes the long way. */
 void near_set_fast(bool fast);
 void near_close(void);
 
 /* Functions that take over where the fast path ends: kept out of its code. */
 #define NEAR_SLOW __attribute__((noinline, cold))
 
-/* The rank is on my node, and the gate is open. */
+/* The rank is on my node, and the fast path is on. */
 static inline bool near_is_fast(int rank)
 {
 	return (unsigned)rank < (unsigned)job.size && near_ranks[rank].fast != 0;
@@ -42,7 +42,7 @@ static inline bool near_is_fast(int rank)
 
 /*
  * The address in my mapping, or NULL when the caller must take the slow path (another node,
- * before init, gate closed, not inside one global block): segments.h's segment_find() then
+ * before init, fast path off, not inside one global block): segments.h's segment_find() then
  * decides.
  */
 static inline char *near_address(int rank, const void *address, size_t bytes)

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <time.h>
 
-#include "armci/api/gate.h"
+#include "armci/api/entry.h"
 #include "armci/api/profile.h"
 #include "armci/api/shared.h"
 #include "armci/api/stats.h"
@@ -47,7 +47,7 @@ static void check_rank(const char *call, int proc)
 
 int parmci_notify(int proc)
 {
-	gate_enter("armci_notify(rank %d)", proc);
+	entry_begin("armci_notify(rank %d)", proc);
 	check_rank("armci_notify", proc);
 	stats_count(STAT_NOTIFY, proc, 0);
 	int count = ++sent[proc];
@@ -59,13 +59,13 @@ int parmci_notify(int proc)
 		remote_fence(job.node_of[proc]);
 		remote_put(job.node_of[proc], at, &count, &xfer, NULL);
 	}
-	gate_leave();
+	entry_end();
 	return count;
 }
 
 int parmci_notify_wait(int proc, int *pval)
 {
-	gate_enter("armci_notify_wait(rank %d)", proc);
+	entry_begin("armci_notify_wait(rank %d)", proc);
 	check_rank("armci_notify_wait", proc);
 	const int *arrived = (const int *)table.mine + proc;
 	int want = ++waited[proc], have;
@@ -77,7 +77,7 @@ int parmci_notify_wait(int proc, int *pval)
 			nanosleep(&(struct timespec){.tv_nsec = 20000}, NULL);
 	}
 	*pval = want;
-	gate_leave();
+	entry_end();
 	return have;
 }
 

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "armci/api/gate.h"
+#include "armci/api/entry.h"
 #include "armci/api/group.h"
 #include "armci/api/scope.h"
 #include "armci/api/stats.h"
@@ -95,9 +95,9 @@ static void gop(const char *call, int scope, void *x, int n, const char *op, int
 {
 	struct reduction reduction = {call, x, n, op, type};
 
-	gate_enter("%s(%d elements, \"%s\")", call, n, op);
+	entry_begin("%s(%d elements, \"%s\")", call, n, op);
 	reduce(&reduction, scope_group(call, scope, coll_world));
-	gate_leave();
+	entry_end();
 }
 
 static void group_gop(const char *call, int scope, void *x, int n, const char *op, int type,
@@ -105,9 +105,9 @@ static void group_gop(const char *call, int scope, void *x, int n, const char *o
 {
 	struct reduction reduction = {call, x, n, op, type};
 
-	gate_enter("%s(%d elements, \"%s\")", call, n, op);
+	entry_begin("%s(%d elements, \"%s\")", call, n, op);
 	reduce(&reduction, scope_group(call, scope, group_of(group, call)));
-	gate_leave();
+	entry_end();
 }
 
 void armci_msg_gop_scope(int scope, void *x, int n, char *op, int type)
@@ -227,9 +227,9 @@ static void sel(const char *call, int scope, void *x, int n, const char *op, int
 {
 	struct reduction reduction = {call, x, n, op, type};
 
-	gate_enter("%s(%d bytes, \"%s\")", call, n, op);
+	entry_begin("%s(%d bytes, \"%s\")", call, n, op);
 	select_one(&reduction, contribute, scope_group(call, scope, coll_world));
-	gate_leave();
+	entry_end();
 }
 
 void armci_msg_sel(void *x, int n, char *op, int type, int contribute)

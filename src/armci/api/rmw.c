@@ -3,7 +3,7 @@
 #include <armci.h>
 #include <string.h>
 
-#include "armci/api/gate.h"
+#include "armci/api/entry.h"
 #include "armci/api/near.h"
 #include "armci/api/profile.h"
 #include "armci/api/segments.h"
@@ -82,7 +82,7 @@ NEAR_SLOW static int slow(int op, void *ploc, void *prem, int value, int proc)
 {
 	enum remote_rmw rmw;
 	struct call call = {"ARMCI_Rmw", STAT_RMW, ploc, prem, 0, proc};
-	gate_enter("ARMCI_Rmw(operation %d, %p, value %d, rank %d)", op, prem, value, proc);
+	entry_begin("ARMCI_Rmw(operation %d, %p, value %d, rank %d)", op, prem, value, proc);
 	if (!parse(op, &rmw))
 		call_fail(&call, "%d is no operation of ARMCI_Rmw", op);
 	size_t bytes = is_long(rmw) ? sizeof(int64_t) : sizeof(int32_t);
@@ -96,7 +96,7 @@ NEAR_SLOW static int slow(int op, void *ploc, void *prem, int value, int proc)
 		go_near(rmw, place.near, ploc, value);
 	else
 		go_far(rmw, &place, ploc, value);
-	gate_leave();
+	entry_end();
 	return 0;
 }
 

@@ -4,7 +4,7 @@
 
 #include "armci/api/scope.h"
 
-#include "armci/api/gate.h"
+#include "armci/api/entry.h"
 #include "armci/core/fail.h"
 #include "armci/core/job.h"
 
@@ -54,7 +54,7 @@ static int rank_at(enum armci_scope_e scope, int place)
 
 void armci_msg_bintree(int scope, int *Root, int *Up, int *Left, int *Right)
 {
-	gate_enter("armci_msg_bintree(scope %d)", scope);
+	entry_begin("armci_msg_bintree(scope %d)", scope);
 	enum armci_scope_e parsed = scope_parse("armci_msg_bintree", scope);
 	int place = parsed == SCOPE_ALL ? job.rank : job.node_rank;
 	*Root = rank_at(parsed, 0);
@@ -67,5 +67,5 @@ void armci_msg_bintree(int scope, int *Root, int *Up, int *Left, int *Right)
 		*Left = rank_at(parsed, 2 * place + 1);
 		*Right = rank_at(parsed, 2 * place + 2);
 	}
-	gate_leave();
+	entry_end();
 }

@@ -2,7 +2,7 @@
 /* Strided put, get and accumulate, with a fast path for one level on the caller's node. */
 #include <armci.h>
 
-#include "armci/api/gate.h"
+#include "armci/api/entry.h"
 #include "armci/api/handle.h"
 #include "armci/api/near.h"
 #include "armci/api/profile.h"
@@ -92,22 +92,22 @@ int PARMCI_AccS(int datatype, void *scale, void *src_ptr, int src_stride_ar[], v
 int PARMCI_NbPutS(void *src_ptr, int src_stride_ar[], void *dst_ptr, int dst_stride_ar[],
 		  int count[], int stride_levels, int proc, armci_hdl_t *hdl)
 {
-	gate_enter("ARMCI_NbPutS(src %p, dst %p, %d stride levels, rank %d)", src_ptr, dst_ptr,
-		   stride_levels, proc);
+	entry_begin("ARMCI_NbPutS(src %p, dst %p, %d stride levels, rank %d)", src_ptr, dst_ptr,
+		    stride_levels, proc);
 	int rc = put("ARMCI_NbPutS", src_ptr, src_stride_ar, dst_ptr, dst_stride_ar, count,
 		     stride_levels, proc, handle_slot(hdl));
-	gate_leave();
+	entry_end();
 	return rc;
 }
 
 int PARMCI_NbGetS(void *src_ptr, int src_stride_ar[], void *dst_ptr, int dst_stride_ar[],
 		  int count[], int stride_levels, int proc, armci_hdl_t *hdl)
 {
-	gate_enter("ARMCI_NbGetS(src %p, dst %p, %d stride levels, rank %d)", src_ptr, dst_ptr,
-		   stride_levels, proc);
+	entry_begin("ARMCI_NbGetS(src %p, dst %p, %d stride levels, rank %d)", src_ptr, dst_ptr,
+		    stride_levels, proc);
 	int rc = get("ARMCI_NbGetS", src_ptr, src_stride_ar, dst_ptr, dst_stride_ar, count,
 		     stride_levels, proc, handle_slot(hdl));
-	gate_leave();
+	entry_end();
 	return rc;
 }
 

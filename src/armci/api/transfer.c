@@ -2,7 +2,7 @@
 /* Put, get and accumulate of any shape. */
 #include "armci/api/transfer.h"
 
-#include "armci/api/gate.h"
+#include "armci/api/entry.h"
 #include "armci/api/segments.h"
 #include "armci/shm/local.h"
 
@@ -25,30 +25,30 @@ static bool begin(const struct call *call, const void *far, const struct xfer *x
 int transfer_put(const struct call *call, const struct xfer *xfer, struct remote_handle *handle)
 {
 	struct place place;
-	gate_enter("%s(src %p, dst %p, %lld bytes, rank %d)", call->name, call->src, call->dst,
-		   (long long)call->bytes, call->rank);
+	entry_begin("%s(src %p, dst %p, %lld bytes, rank %d)", call->name, call->src, call->dst,
+		    (long long)call->bytes, call->rank);
 	if (begin(call, call->dst, xfer, &place)) {
 		if (place.near)
 			local_put(place.near, call->src, xfer);
 		else
 			remote_put(place.node, place.far, call->src, xfer, handle);
 	}
-	gate_leave();
+	entry_end();
 	return 0;
 }
 
 int transfer_get(const struct call *call, const struct xfer *xfer, struct remote_handle *handle)
 {
 	struct place place;
-	gate_enter("%s(src %p, dst %p, %lld bytes, rank %d)", call->name, call->src, call->dst,
-		   (long long)call->bytes, call->rank);
+	entry_begin("%s(src %p, dst %p, %lld bytes, rank %d)", call->name, call->src, call->dst,
+		    (long long)call->bytes, call->rank);
 	if (begin(call, call->src, xfer, &place)) {
 		if (place.near)
 			local_get((void *)call->dst, place.near, xfer);
 		else
 			remote_get(place.node, place.far, (void *)call->dst, xfer, handle);
 	}
-	gate_leave();
+	entry_end();
 	return 0;
 }
 
@@ -57,8 +57,8 @@ int transfer_acc(const struct call *call, int datatype, const void *scale,
 {
 	struct place place;
 	enum acc_type type;
-	gate_enter("%s(src %p, dst %p, %lld bytes, rank %d)", call->name, call->src, call->dst,
-		   (long long)call->bytes, call->rank);
+	entry_begin("%s(src %p, dst %p, %lld bytes, rank %d)", call->name, call->src, call->dst,
+		    (long long)call->bytes, call->rank);
 	if (acc_type_parse(datatype, &type) < 0)
 		call_fail(call, "%d is no type of accumulate (ARMCI_ACC_…)", datatype);
 	if (xfer->row % acc_size(type))
@@ -70,6 +70,6 @@ int transfer_acc(const struct call *call, int datatype, const void *scale,
 		else
 			remote_acc(place.node, type, scale, place.far, call->src, xfer);
 	}
-	gate_leave();
+	entry_end();
 	return 0;
 }

@@ -7,7 +7,7 @@
 #include "armci/api/call.h"
 #include "armci/remote/remote.h"
 
-/* `handle` NULL: blocking. They enter and leave the gate. call->src and dst say which side is
+/* `handle` NULL: blocking. They are whole calls. call->src and dst say which side is
  * which. Return 0. */
 int transfer_put(const struct call *call, const struct xfer *xfer,
 		 struct remote_handle *handle);

@@ -2,7 +2,7 @@
 /* Vector put, get and accumulate: sets of segments of one length. */
 #include <armci.h>
 
-#include "armci/api/gate.h"
+#include "armci/api/entry.h"
 #include "armci/api/near.h"
 #include "armci/api/profile.h"
 #include "armci/api/segments.h"
@@ -90,8 +90,8 @@ static void go_set(struct vector *vector, const armci_giov_t *set)
 
 static int go(struct vector *vector, const armci_giov_t *iov, int iov_len)
 {
-	gate_enter("%s(%d sets of segments, rank %d)", vector->call.name, iov_len,
-		   vector->call.rank);
+	entry_begin("%s(%d sets of segments, rank %d)", vector->call.name, iov_len,
+		    vector->call.rank);
 	call_check_rank(&vector->call);
 	if (iov_len < 0)
 		call_fail(&vector->call, "%d sets of segments", iov_len);
@@ -99,7 +99,7 @@ static int go(struct vector *vector, const armci_giov_t *iov, int iov_len)
 		check_set(vector, &iov[i]);
 		go_set(vector, &iov[i]);
 	}
-	gate_leave();
+	entry_end();
 	return 0;
 }
 

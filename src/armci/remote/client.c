@@ -11,6 +11,7 @@
 #include "armci/coll/mbox.h"
 #include "armci/core/cpu.h"
 #include "armci/core/fail.h"
+#include "armci/core/gate.h"
 #include "armci/core/job.h"
 #include "armci/core/settings.h"
 #include "armci/core/wait.h"
@@ -59,11 +60,12 @@ struct pending *client_pending(struct peer *peer, enum pending_kind kind,
 	pending->segments = NULL;
 	pending->rows = 0;
 	if (handle) {
-		handle->pending++;
+		__atomic_store_n(&handle->pending, handle->pending + 1, __ATOMIC_RELAXED);
 		peer->local++;
 	}
 	if (kind == PENDING_REQUEST)
 		peer->requests++;
+	client.under_way++;
 	return pending;
 }
 
@@ -71,7 +73,8 @@ static void pending_end(struct pending *pending)
 {
 	struct peer *peer = pending->peer;
 	if (pending->handle) {
-		pending->handle->pending--;
+		__atomic_store_n(&pending->handle->pending, pending->handle->pending - 1,
+				 __ATOMIC_RELAXED);
 		peer->local--;
 	}
 	if (pending->kind == PENDING_REQUEST)
@@ -82,6 +85,7 @@ static void pending_end(struct pending *pending)
 		client.messages--;
 	if (pending->slot)
 		bounce_put(pending->slot);
+	client.under_way--;
 	pending->peer = NULL;
 	pending->next = free_list;
 	free_list = pending;
@@ -231,7 +235,8 @@ void client_step(struct peer *peer, struct patience *patience)
 		return;
 	}
 	/* Who is to take our message may wait until we take his. */
-	mbox_serve();
+	if (!client.draining)
+		mbox_serve();
 	client.ops->kick(peer->link);
 	client.ops->sleep(client.transport, client.messages ? 1 : 200);
 	watch(peer, patience->since_ns);
@@ -239,12 +244,13 @@ void client_step(struct peer *peer, struct patience *patience)
 
 void remote_watch(int rank, int64_t since_ns)
 {
-	if (!client.ops)
+	if (!client.ops || !gate_try_enter("a wait"))
 		return;
 	client_poll();
 	if (rank >= 0 && !job_is_near(rank) &&
 	    wait_now_ns() - since_ns > settings.dead_s * 1000000000 / 3)
 		watch(client_peer(job.node_of[rank]), since_ns);
+	gate_leave();
 }
 
 void *client_request_buffer(struct peer *peer)

@@ -42,7 +42,9 @@ struct remote_client {
 	size_t message_bytes;
 	size_t inline_bytes;
 	bool atomics;
-	unsigned messages; /* mailbox parts that are not taken yet */
+	unsigned messages;  /* mailbox parts that are not taken yet */
+	unsigned under_way; /* records that are not complete, of all peers */
+	bool draining;      /* not the application's thread: its mailbox is left alone */
 	struct remote_stats stats;
 };
 
@@ -80,6 +82,9 @@ struct pending {
 int peers_open(struct err *err);
 void peers_close(void);
 
+/* Open a device of this kind, and learn what it can do. */
+int client_transport_open(const struct transport_ops *ops, struct err *err);
+
 /* The peer of a node, connected. */
 struct peer *client_peer(int node);
 
@@ -103,6 +108,10 @@ void client_request_post(struct peer *peer, void *buffer, size_t bytes);
 
 /* A request without data, and its answer. */
 void client_ask(struct peer *peer, struct wire_request *head, struct result *result);
+
+/* Begin to make sure that RDMA writes are complete at the peer: `handle` or `result` (the other
+ * NULL) tells when they are; at once if there were none. */
+void client_flush(struct peer *peer, struct remote_handle *handle, struct result *result);
 
 /* End the job if an answer says that the memory was refused. */
 void client_check_status(const struct peer *peer, int status);

@@ -27,11 +27,18 @@ int keys_open(struct err *err)
 	return regions ? 0 : err_set(err, ENOMEM, "out of memory for a table of regions");
 }
 
-void keys_close(void)
+void keys_release(void)
 {
 	for (uint64_t i = 0; regions && i < region_count; i++)
-		if (regions[i])
+		if (regions[i]) {
 			client.ops->region_destroy(regions[i]);
+			regions[i] = NULL;
+		}
+}
+
+void keys_close(void)
+{
+	keys_release();
 	free((void *)regions);
 	regions = NULL;
 }

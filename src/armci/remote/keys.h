@@ -10,6 +10,8 @@
 #include "armci/remote/client.h"
 
 int keys_open(struct err *err);
+/* Unregister everything; what is used again is registered again. */
+void keys_release(void);
 void keys_close(void);
 
 /* The registration of the region of my arena that holds `offset`; from any thread. NULL with a

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "armci/core/gate.h"
 #include "armci/core/job.h"
 #include "armci/core/settings.h"
 #include "armci/remote/bounce.h"
@@ -45,24 +46,37 @@ static bool everybody(bool here)
 	return all;
 }
 
-/* Open one kind of transport on all ranks, or on none. */
-static int open_kind(const struct transport_ops *ops, struct err *err)
+int client_transport_open(const struct transport_ops *ops, struct err *err)
 {
 	struct transport_config config = {.clients = my_clients(),
 					  .message_bytes = (size_t)settings.message_bytes,
 					  .credits = (int)settings.credits,
 					  .client_id = (uint32_t)job.rank};
 	int rc = ops->open(&config, &client.transport, err);
-	if (!everybody(rc == 0)) {
-		if (rc == 0) {
-			ops->close(client.transport);
-			rc = err_set(err, ENODEV, "another rank could not open %s", ops->name);
-		}
+	if (rc < 0) {
 		client.transport = NULL;
 		return rc;
 	}
-	client.ops = ops;
+	client.inline_bytes = ops->inline_bytes(client.transport);
+	client.atomics = ops->atomics_coherent(client.transport);
+	ops->describe(client.transport, client.stats.transport, sizeof client.stats.transport);
 	return 0;
+}
+
+/* Open one kind of transport on all ranks, or on none. */
+static int open_kind(const struct transport_ops *ops, struct err *err)
+{
+	int rc = client_transport_open(ops, err);
+	if (everybody(rc == 0)) {
+		client.ops = ops;
+		return 0;
+	}
+	if (rc == 0) {
+		ops->close(client.transport);
+		rc = err_set(err, ENODEV, "another rank could not open %s", ops->name);
+	}
+	client.transport = NULL;
+	return rc;
 }
 
 static int open_transport(struct err *err)
@@ -123,10 +137,6 @@ int remote_open(struct err *err)
 	if (rc < 0)
 		goto fail;
 	client.message_bytes = (size_t)settings.message_bytes;
-	client.inline_bytes = client.ops->inline_bytes(client.transport);
-	client.atomics = client.ops->atomics_coherent(client.transport);
-	client.ops->describe(client.transport, client.stats.transport,
-			     sizeof client.stats.transport);
 	if ((rc = keys_open(err)) < 0 || (rc = bounce_open(err)) < 0 ||
 	    (rc = exchange(err)) < 0 || (rc = serve_start(err)) < 0)
 		goto fail;
@@ -142,20 +152,27 @@ fail:
 	return rc;
 }
 
-/* All operations are complete everywhere (the caller has had a fence and a barrier). */
-void remote_close(void)
+void remote_quiesce(void)
 {
 	if (!client.ops)
 		return;
-	/* Answers to the last messages may be under way. */
+	gate_enter("the end");
 	for (int i = 0; i < job.node_count; i++) {
 		struct patience patience = {0};
 		while (client.peers[i].requests)
 			client_step(&client.peers[i], &patience);
 	}
+	gate_leave();
 	/* Nobody's server goes before the last answer is with its client. */
 	MPI_Barrier(job.comm);
+}
+
+void remote_close(void)
+{
+	if (!client.ops)
+		return;
 	serve_stop();
+	serve_close();
 	peers_close();
 	bounce_close();
 	keys_close();

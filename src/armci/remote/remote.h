@@ -14,12 +14,17 @@
 /*
  * Each process connects, on demand, to one server process per partner node and reaches the
  * whole node through it, so that connections grow with nodes, not with ranks. One thread at a
- * time calls these (the API's lock). Every fault of a partner ends the job with a sentence.
+ * time calls these (the API's lock); each is an operation in the sense of core/gate.h. Every
+ * fault of a partner ends the job with a sentence.
  */
 
 /* Collective over the job; opens nothing (and starts no service thread) when the job has one
  * node. */
 int remote_open(struct err *err);
+/* All operations are complete everywhere (the caller has had a fence and a barrier): wait for
+ * the last answers, and for all ranks to have theirs. */
+void remote_quiesce(void);
+/* After remote_quiesce() and suspend_close(). */
 void remote_close(void);
 bool remote_is_open(void);
 
@@ -29,8 +34,14 @@ bool remote_is_open(void);
  * there.
  */
 struct remote_handle {
-	int32_t pending;
+	int32_t pending; /* the thread that drains counts down, too: see remote_pending() */
 };
+
+/* How many there are, without any progress being made. */
+static inline int32_t remote_pending(const struct remote_handle *handle)
+{
+	return __atomic_load_n(&handle->pending, __ATOMIC_RELAXED);
+}
 
 void remote_put(int node, uint64_t far, const void *near, const struct xfer *xfer,
 		struct remote_handle *handle);

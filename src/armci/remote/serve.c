@@ -27,7 +27,9 @@
 
 enum { BATCH = 32, PARKED_SLEEP_MS = 1 };
 
-/* A request that waits: for its mutex or for room in a mailbox, then for a buffer to answer in.
+/*
+ * A request that waits: for its mutex or for room in a mailbox, then for a buffer to answer in.
+ * A part that has been taken over (`adopted`) needs no answer any more.
  */
 struct parked {
 	struct parked *next;
@@ -36,6 +38,8 @@ struct parked {
 	uint32_t ticket;                  /* of a lock */
 	int status;                       /* -EAGAIN: still waits */
 	struct transport_request request; /* of a message */
+	char *adopted;                    /* the message, or NULL */
+	size_t bytes;
 };
 
 /* Arrived and not yet looked at, because answers were short of buffers. */
@@ -45,8 +49,8 @@ struct backlog {
 };
 
 static pthread_t thread;
-static atomic_bool stop;
-static struct parked *parked_first, **parked_last;
+static atomic_bool stop, draining;
+static struct parked *parked_first, **parked_last = &parked_first;
 static struct backlog backlog;
 
 /* A view's memory is in one global block of this node. */
@@ -174,6 +178,8 @@ static void park(struct transport_request *request, const struct wire_view *view
 			entry->status = -EFAULT;
 		else if (atomic_load(&mutex->owner) == (int)head->from + 1)
 			entry->status = -EDEADLK;
+		else if (head->value > 0) /* it has been here before */
+			entry->ticket = (uint32_t)(head->value - 1);
 		else
 			entry->ticket = shm_mutex_ticket(mutex);
 		client.ops->request_done(client.transport, request);
@@ -194,8 +200,21 @@ static bool is_behind(const struct parked *entry)
 	return false;
 }
 
+/* Keep the message itself: its buffer belongs to a transport that is about to close. */
+static void adopt(struct parked *entry)
+{
+	entry->bytes = entry->request.bytes;
+	entry->adopted = malloc(entry->bytes);
+	if (!entry->adopted)
+		fail("out of memory for messages of other nodes");
+	memcpy(entry->adopted, entry->request.data, entry->bytes);
+	client.ops->request_done(client.transport, &entry->request);
+}
+
 static int try_parked(const struct parked *entry)
 {
+	const char *message = entry->adopted ? entry->adopted : entry->request.data;
+	size_t bytes = entry->adopted ? entry->bytes : entry->request.bytes;
 	size_t skip = sizeof entry->head;
 	if (entry->head.op == WIRE_LOCK)
 		return shm_mutex_try(mutex_at(entry->head.far), entry->ticket,
@@ -204,8 +223,31 @@ static int try_parked(const struct parked *entry)
 			       : -EAGAIN;
 	if (is_behind(entry))
 		return -EAGAIN;
-	return deliver(&entry->head, (const char *)entry->request.data + skip,
-		       entry->request.bytes - skip);
+	return deliver(&entry->head, message + skip, bytes - skip);
+}
+
+/* True if the entry is done with. */
+static bool serve_entry(struct parked *entry)
+{
+	bool is_lock = entry->head.op == WIRE_LOCK;
+	if (entry->status == -EAGAIN)
+		entry->status = try_parked(entry);
+	if (entry->adopted)
+		return entry->status != -EAGAIN;
+	if (entry->status == -EAGAIN && !atomic_load_explicit(&draining, memory_order_relaxed))
+		return false;
+	void *buffer = client.ops->answer_buffer(client.transport, entry->from);
+	if (!buffer)
+		return false;
+	if (is_lock || entry->status != -EAGAIN) {
+		answer(entry->from, buffer, &entry->head, entry->status, entry->ticket, 0);
+		if (!is_lock)
+			client.ops->request_done(client.transport, &entry->request);
+		return true;
+	}
+	answer(entry->from, buffer, &entry->head, 0, 0, 0);
+	adopt(entry);
+	return false;
 }
 
 /* Try what is parked, oldest first. What is done needs a buffer for its answer, too. */
@@ -214,21 +256,14 @@ static void serve_parked(void)
 	struct parked **at = &parked_first;
 	while (*at) {
 		struct parked *entry = *at;
-		void *buffer = NULL;
-		if (entry->status == -EAGAIN)
-			entry->status = try_parked(entry);
-		if (entry->status != -EAGAIN)
-			buffer = client.ops->answer_buffer(client.transport, entry->from);
-		if (!buffer) {
+		if (!serve_entry(entry)) {
 			at = &entry->next;
 			continue;
 		}
-		answer(entry->from, buffer, &entry->head, entry->status, 0, 0);
-		if (entry->head.op == WIRE_MESSAGE)
-			client.ops->request_done(client.transport, &entry->request);
 		*at = entry->next;
 		if (!*at)
 			parked_last = at;
+		free(entry->adopted);
 		free(entry);
 	}
 }
@@ -346,9 +381,6 @@ static void *serve_main(void *arg)
 int serve_start(struct err *err)
 {
 	sigset_t all, old;
-	parked_first = NULL;
-	parked_last = &parked_first;
-	backlog = (struct backlog){0};
 	atomic_store(&stop, false);
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
@@ -365,11 +397,22 @@ void serve_stop(void)
 	atomic_store_explicit(&stop, true, memory_order_release);
 	client.ops->serve_wake(client.transport);
 	pthread_join(thread, NULL);
+}
+
+void serve_close(void)
+{
 	while (parked_first) {
 		struct parked *next = parked_first->next;
+		free(parked_first->adopted);
 		free(parked_first);
 		parked_first = next;
 	}
+	parked_last = &parked_first;
 	free(backlog.ring);
 	backlog = (struct backlog){0};
+}
+
+void serve_drain(bool on)
+{
+	atomic_store_explicit(&draining, on, memory_order_relaxed);
 }

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "armci/core/fail.h"
+#include "armci/core/gate.h"
 #include "armci/core/job.h"
 #include "armci/remote/bounce.h"
 #include "armci/remote/client.h"
@@ -22,15 +23,25 @@ static struct peer *busy_peer(void)
 void remote_wait(struct remote_handle *handle)
 {
 	struct patience patience = {0};
+	if (!client.ops)
+		return;
+	gate_enter("a wait");
 	while (handle->pending)
 		client_step(busy_peer(), &patience);
+	gate_leave();
 }
 
 bool remote_test(struct remote_handle *handle)
 {
+	bool done = true;
+	if (!client.ops)
+		return done;
+	gate_enter("a test");
 	if (handle->pending)
 		client_poll();
-	return handle->pending == 0;
+	done = handle->pending == 0;
+	gate_leave();
+	return done;
 }
 
 void remote_wait_node(int node)
@@ -39,8 +50,10 @@ void remote_wait_node(int node)
 		return;
 	struct peer *peer = &client.peers[node];
 	struct patience patience = {0};
+	gate_enter("a wait");
 	while (peer->local)
 		client_step(peer, &patience);
+	gate_leave();
 }
 
 void remote_wait_all(void)
@@ -49,13 +62,13 @@ void remote_wait_all(void)
 		remote_wait_node(i);
 }
 
-/* Begin what a fence needs; `result` is done when RDMA writes are complete. */
-static void flush_begin(struct peer *peer, struct result *result)
+void client_flush(struct peer *peer, struct remote_handle *handle, struct result *result)
 {
-	result->done = !peer->unflushed;
+	if (result)
+		result->done = !peer->unflushed;
 	if (!peer->unflushed)
 		return;
-	struct pending *pending = client_pending(peer, PENDING_FLUSH, NULL);
+	struct pending *pending = client_pending(peer, PENDING_FLUSH, handle);
 	struct patience patience = {0};
 	int rc;
 	pending->result = result;
@@ -76,11 +89,15 @@ static void flush_end(struct peer *peer, const struct result *result)
 
 void remote_fence(int node)
 {
-	if (!client.peers || !client.peers[node].link)
+	if (!client.peers)
 		return;
 	struct result result = {0};
-	flush_begin(&client.peers[node], &result);
-	flush_end(&client.peers[node], &result);
+	gate_enter("a fence");
+	if (client.peers[node].link) {
+		client_flush(&client.peers[node], NULL, &result);
+		flush_end(&client.peers[node], &result);
+	}
+	gate_leave();
 }
 
 void remote_fence_all(void)
@@ -89,17 +106,19 @@ void remote_fence_all(void)
 	struct result results[AT_ONCE];
 	if (!client.peers)
 		return;
+	gate_enter("a fence");
 	for (int first = 0; first < job.node_count; first += AT_ONCE) {
 		int last = first + AT_ONCE < job.node_count ? first + AT_ONCE : job.node_count;
 		for (int i = first; i < last; i++) {
 			results[i - first] = (struct result){.done = true};
 			if (client.peers[i].link)
-				flush_begin(&client.peers[i], &results[i - first]);
+				client_flush(&client.peers[i], NULL, &results[i - first]);
 		}
 		for (int i = first; i < last; i++)
 			if (client.peers[i].link)
 				flush_end(&client.peers[i], &results[i - first]);
 	}
+	gate_leave();
 }
 
 /* Fetch and add by the adapter, where its atomics and the CPU's exclude each other. */
@@ -134,61 +153,78 @@ static int64_t adapter_fetch_add(struct peer *peer, uint64_t far, int64_t value)
 	return old;
 }
 
+/* Ask a node for what needs no data but the head, as an operation of its own. */
+static struct result ask(int node, struct wire_request head, const char *what)
+{
+	struct result result = {0};
+	gate_enter(what);
+	client_ask(client_peer(node), &head, &result);
+	gate_leave();
+	return result;
+}
+
 int64_t remote_rmw(int node, enum remote_rmw op, uint64_t far, int64_t value)
 {
-	struct peer *peer = client_peer(node);
-	if (op == REMOTE_ADD_LONG && client.atomics && far % sizeof(int64_t) == 0)
-		return adapter_fetch_add(peer, far, value);
-	struct wire_request head = {
-		.op = WIRE_RMW, .type = (uint8_t)op, .far = far, .value = value};
-	struct result result = {0};
-	client_ask(peer, &head, &result);
-	client_check_status(peer, result.status);
+	if (op == REMOTE_ADD_LONG && client.atomics && far % sizeof(int64_t) == 0) {
+		gate_enter("a read-modify-write");
+		int64_t old = adapter_fetch_add(client_peer(node), far, value);
+		gate_leave();
+		return old;
+	}
+	struct result result =
+		ask(node,
+		    (struct wire_request){
+			    .op = WIRE_RMW, .type = (uint8_t)op, .far = far, .value = value},
+		    "a read-modify-write");
+	client_check_status(&client.peers[node], result.status);
 	return result.value;
 }
 
 int remote_lock(int node, uint64_t far)
 {
-	struct peer *peer = client_peer(node);
+	static const char what[] = "a lock";
 	struct wire_request head = {.op = WIRE_LOCK, .far = far};
 	struct result result = {0};
-	client_ask(peer, &head, &result);
+	gate_enter(what);
+	for (;;) {
+		client_ask(client_peer(node), &head, &result);
+		if (result.status != -EAGAIN)
+			break;
+		/* The node is being suspended, and keeps our place. */
+		head.value = result.value + 1;
+		result = (struct result){0};
+		gate_step_aside(what);
+	}
+	gate_leave();
 	if (result.status != -EDEADLK)
-		client_check_status(peer, result.status);
+		client_check_status(&client.peers[node], result.status);
 	return result.status;
 }
 
 bool remote_trylock(int node, uint64_t far)
 {
-	struct peer *peer = client_peer(node);
-	struct wire_request head = {.op = WIRE_TRYLOCK, .far = far};
-	struct result result = {0};
-	client_ask(peer, &head, &result);
+	struct result result =
+		ask(node, (struct wire_request){.op = WIRE_TRYLOCK, .far = far}, "a trylock");
 	if (result.status != -EBUSY)
-		client_check_status(peer, result.status);
+		client_check_status(&client.peers[node], result.status);
 	return result.status == 0;
 }
 
 int remote_unlock(int node, uint64_t far)
 {
-	struct peer *peer = client_peer(node);
-	struct wire_request head = {.op = WIRE_UNLOCK, .far = far};
-	struct result result = {0};
-	client_ask(peer, &head, &result);
-	return result.status;
+	return ask(node, (struct wire_request){.op = WIRE_UNLOCK, .far = far}, "an unlock")
+		.status;
 }
 
 bool remote_check(int node, uint64_t far, size_t bytes)
 {
-	struct peer *peer = client_peer(node);
 	struct wire_request head = {.op = WIRE_CHECK, .far = far, .value = (int64_t)bytes};
-	struct result result = {0};
-	client_ask(peer, &head, &result);
-	return result.status == 0;
+	return ask(node, head, "a check of addresses").status == 0;
 }
 
 void remote_message(int to, const void *part, size_t bytes)
 {
+	gate_enter("a message");
 	struct peer *peer = client_peer(job.node_of[to]);
 	char *buffer = client_request_buffer(peer);
 	struct pending *pending = client_pending(peer, PENDING_REQUEST, NULL);
@@ -204,12 +240,15 @@ void remote_message(int to, const void *part, size_t bytes)
 	memcpy(buffer + at, part, bytes);
 	client_request_post(peer, buffer, at + bytes);
 	client.ops->kick(peer->link);
+	gate_leave();
 }
 
 void remote_progress(void)
 {
-	if (client.ops)
-		client_poll();
+	if (!client.ops || !gate_try_enter("progress"))
+		return;
+	client_poll();
+	gate_leave();
 }
 
 bool remote_is_open(void)

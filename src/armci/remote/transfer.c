@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "armci/core/fail.h"
+#include "armci/core/gate.h"
 #include "armci/core/job.h"
 #include "armci/core/settings.h"
 #include "armci/remote/bounce.h"
@@ -223,26 +224,30 @@ static void ask_rows(struct peer *peer, uint64_t far, char *near, const struct x
 void remote_put(int node, uint64_t far, const void *near, const struct xfer *xfer,
 		struct remote_handle *handle)
 {
+	gate_enter("a put");
 	struct peer *peer = client_peer(node);
+	struct remote_handle own = {0};
 	if (!by_rdma(peer, xfer, request_room(xfer, 0))) {
 		client.stats.put_bytes += xfer_bytes(xfer);
 		send_rows(peer, (struct wire_request){.op = WIRE_PUT}, NULL, far, near, xfer);
-		client.ops->kick(peer->link);
-		return;
+	} else {
+		requests_first(peer);
+		struct wire_rows rows;
+		for (wire_rows_begin(&rows, xfer, 0, xfer_rows(xfer)); rows.left;
+		     wire_rows_next(&rows))
+			write_block(peer, far + (uint64_t)rows.far,
+				    (const char *)near + rows.near, xfer->row,
+				    handle ? handle : &own);
 	}
-	requests_first(peer);
-	struct remote_handle own = {0};
-	struct wire_rows rows;
-	for (wire_rows_begin(&rows, xfer, 0, xfer_rows(xfer)); rows.left; wire_rows_next(&rows))
-		write_block(peer, far + (uint64_t)rows.far, (const char *)near + rows.near,
-			    xfer->row, handle ? handle : &own);
 	client.ops->kick(peer->link);
 	remote_wait(&own);
+	gate_leave();
 }
 
 void remote_get(int node, uint64_t far, void *near, const struct xfer *xfer,
 		struct remote_handle *handle)
 {
+	gate_enter("a get");
 	struct peer *peer = client_peer(node);
 	struct remote_handle own = {0};
 	if (!by_rdma(peer, xfer, least(answer_room(), request_room(xfer, 0)))) {
@@ -258,11 +263,13 @@ void remote_get(int node, uint64_t far, void *near, const struct xfer *xfer,
 	}
 	client.ops->kick(peer->link);
 	remote_wait(&own);
+	gate_leave();
 }
 
 void remote_acc(int node, enum acc_type type, const void *scale, uint64_t far, const void *near,
 		const struct xfer *xfer)
 {
+	gate_enter("an accumulate");
 	struct peer *peer = client_peer(node);
 	struct wire_request head = {.op = WIRE_ACC,
 				    .type = (uint8_t)type,
@@ -284,6 +291,7 @@ void remote_acc(int node, enum acc_type type, const void *scale, uint64_t far, c
 			}
 	}
 	client.ops->kick(peer->link);
+	gate_leave();
 }
 
 /* Vector operations as requests: offsets first, then scale and data. */
@@ -323,6 +331,7 @@ static bool segment_fits(size_t bytes)
 void remote_put_vector(int node, const struct remote_segment *segments, size_t count,
 		       size_t bytes)
 {
+	gate_enter("a put");
 	struct peer *peer = client_peer(node);
 	struct remote_handle own = {0};
 	if (segment_fits(bytes)) {
@@ -336,11 +345,13 @@ void remote_put_vector(int node, const struct remote_segment *segments, size_t c
 	}
 	client.ops->kick(peer->link);
 	remote_wait(&own);
+	gate_leave();
 }
 
 void remote_get_vector(int node, const struct remote_segment *segments, size_t count,
 		       size_t bytes)
 {
+	gate_enter("a get");
 	struct peer *peer = client_peer(node);
 	struct remote_handle own = {0};
 	if (segment_fits(bytes)) {
@@ -370,6 +381,7 @@ void remote_get_vector(int node, const struct remote_segment *segments, size_t c
 	}
 	client.ops->kick(peer->link);
 	remote_wait(&own);
+	gate_leave();
 }
 
 void remote_acc_vector(int node, enum acc_type type, const void *scale,
@@ -382,6 +394,7 @@ void remote_acc_vector(int node, enum acc_type type, const void *scale,
 				   &block);
 		return;
 	}
+	gate_enter("an accumulate");
 	struct peer *peer = client_peer(node);
 	struct wire_request head = {.op = WIRE_ACCV,
 				    .type = (uint8_t)type,
@@ -389,4 +402,5 @@ void remote_acc_vector(int node, enum acc_type type, const void *scale,
 	client.stats.acc_bytes += count * bytes;
 	send_segments(peer, head, scale, segments, count, bytes);
 	client.ops->kick(peer->link);
+	gate_leave();
 }

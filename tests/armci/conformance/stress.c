@@ -3,15 +3,23 @@
  * end are checked by. */
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "conf.h"
 #include "shape.h"
 
-enum { AREA = 48 * 1024, SUMS = 500, MAX_BYTES = 12 * 1024, LOCAL = 64 * 1024 };
+enum {
+	AREA = 48 * 1024,
+	SUMS = 500,
+	MAX_BYTES = 12 * 1024,
+	LOCAL = 64 * 1024,
+	TOTALS = SUMS + 2
+};
 
 /* Each rank's segment: what all add to, then an area of each writer for itself. */
 struct segment {
 	long counter;
+	long locked; /* grows under mutex 0 of its rank */
 	long sums[SUMS];
 };
 
@@ -19,7 +27,7 @@ static void **bases;
 static unsigned char *local;    /* source of puts */
 static unsigned char *incoming; /* destination of gets */
 static unsigned char *models;   /* my areas at all targets */
-static long *added;             /* what I have added at all targets: counter, sums */
+static long *added;             /* what I have added at all targets: counter, locked, sums */
 static armci_hdl_t *handles;    /* a put may be under way to each target, from its own buffer */
 static bool *under_way;
 static unsigned char *outgoing;
@@ -42,7 +50,7 @@ static struct segment *shared(int target)
 
 static long *added_at(int target)
 {
-	return added + (size_t)target * (SUMS + 1);
+	return added + (size_t)target * TOTALS;
 }
 
 /* Non-blocking puts keep no order: complete them before other operations on the same area. */
@@ -176,7 +184,7 @@ static void accumulate(uint64_t *state, int target)
 				    &shared(target)->sums[first], stride, counts, 1, target));
 	}
 	for (int i = 0; i < count; i++)
-		added_at(target)[1 + first + i] += scale * values[i];
+		added_at(target)[2 + first + i] += scale * values[i];
 }
 
 static void fetch_and_add(uint64_t *state, int target)
@@ -188,6 +196,19 @@ static void fetch_and_add(uint64_t *state, int target)
 			   target));
 	added_at(target)[0] += value;
 	CHECK(old >= 0, "a counter that only grows is %ld at rank %d", old, target);
+}
+
+/* What nobody else may do at the same time. */
+static void under_lock(int target)
+{
+	long value;
+
+	ARMCI_Lock(0, target);
+	CHECK_OK(ARMCI_Get(&shared(target)->locked, &value, sizeof(value), target));
+	value++;
+	CHECK_OK(ARMCI_Put(&value, &shared(target)->locked, sizeof(value), target));
+	ARMCI_Unlock(0, target);
+	added_at(target)[1]++;
 }
 
 static void one_value(uint64_t *state, int target)
@@ -206,7 +227,7 @@ static void one_operation(uint64_t *state)
 {
 	int target = conf_below(state, conf_size);
 
-	switch (conf_below(state, 12)) {
+	switch (conf_below(state, 13)) {
 	case 0: put_contiguous(state, target); break;
 	case 1: put_nonblocking(state, target); break;
 	case 2: get_contiguous(state, target); break;
@@ -218,13 +239,14 @@ static void one_operation(uint64_t *state)
 	case 8: accumulate(state, target); break;
 	case 9: fetch_and_add(state, target); break;
 	case 10: one_value(state, target); break;
+	case 11: under_lock(target); break;
 	default: ARMCI_Fence(target); break;
 	}
 }
 
 static void check_all(void)
 {
-	long *total = conf_alloc(sizeof(long) * (SUMS + 1) * (size_t)conf_size);
+	long *total = conf_alloc(sizeof(long) * TOTALS * (size_t)conf_size);
 	unsigned char *now = conf_alloc(AREA);
 
 	for (int k = 0; k < conf_size; k++) {
@@ -232,12 +254,14 @@ static void check_all(void)
 		CHECK_OK(ARMCI_Get(area(k), now, AREA, k));
 		CHECK_BYTES(model(k), now, AREA, "my area at rank %d", k);
 	}
-	memcpy(total, added, sizeof(long) * (SUMS + 1) * (size_t)conf_size);
-	armci_msg_lgop(total, (SUMS + 1) * conf_size, "+");
+	memcpy(total, added, sizeof(long) * TOTALS * (size_t)conf_size);
+	armci_msg_lgop(total, TOTALS * conf_size, "+");
 	ARMCI_Barrier();
-	CHECK_INT(total[conf_rank * (SUMS + 1)], shared(conf_rank)->counter, "my counter");
+	CHECK_INT(total[conf_rank * TOTALS], shared(conf_rank)->counter, "my counter");
+	CHECK_INT(total[conf_rank * TOTALS + 1], shared(conf_rank)->locked,
+		  "what the lock keeps");
 	for (int i = 0; i < SUMS; i++)
-		CHECK_INT(total[conf_rank * (SUMS + 1) + 1 + i], shared(conf_rank)->sums[i],
+		CHECK_INT(total[conf_rank * TOTALS + 2 + i], shared(conf_rank)->sums[i],
 			  "sum %d", i);
 	ARMCI_Barrier();
 	free(total);
@@ -253,17 +277,19 @@ static void begin(void)
 	local = conf_alloc(LOCAL);
 	incoming = conf_alloc(LOCAL);
 	models = conf_alloc(ranks * AREA);
-	added = conf_alloc(sizeof(long) * (SUMS + 1) * ranks);
+	added = conf_alloc(sizeof(long) * TOTALS * ranks);
 	handles = conf_alloc(sizeof(*handles) * ranks);
 	under_way = conf_alloc(sizeof(*under_way) * ranks);
 	outgoing = conf_alloc(ranks * MAX_BYTES);
 	for (int k = 0; k < conf_size; k++)
 		ARMCI_INIT_HANDLE(&handles[k]);
+	CHECK_INT(0, ARMCI_Create_mutexes(1), "ARMCI_Create_mutexes");
 	ARMCI_Barrier();
 }
 
 static void end(void)
 {
+	CHECK_INT(0, ARMCI_Destroy_mutexes(), "ARMCI_Destroy_mutexes");
 	conf_unshare(bases);
 	free(local);
 	free(incoming);
@@ -274,15 +300,24 @@ static void end(void)
 	free(outgoing);
 }
 
+/* Five phases; or, with a file named by STRESS_UNTIL, until there is this file. */
+static bool goes_on(int phase)
+{
+	const char *until = getenv("STRESS_UNTIL");
+	int more = until == NULL ? phase < 5 : access(until, F_OK) != 0;
+
+	armci_msg_brdcst(&more, sizeof(more), 0);
+	return more;
+}
+
 int main(int argc, char **argv)
 {
-	enum { PHASES = 5 };
 	uint64_t state;
 
 	conf_begin(&argc, &argv, "stress");
 	state = conf_seed() + (uint64_t)conf_rank * 7919;
 	begin();
-	for (int phase = 0; phase < PHASES; phase++) {
+	for (int phase = 0; goes_on(phase); phase++) {
 		void **others;
 
 		conf_section("a mixture of everything");

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The library's lock, for programs with MPI_THREAD_MULTIPLE, and calls before init or after
  * finalize. */
-#include "armci/api/gate.h"
+#include "armci/api/entry.h"
 
 #include <pthread.h>
 #include <stdarg.h>
@@ -9,16 +9,16 @@
 
 #include "armci/core/fail.h"
 
-bool gate_open;
-bool gate_threaded;
+bool entry_open;
+bool entry_threaded;
 
 static pthread_mutex_t lock = PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP;
 
-void gate_enter_slow(const char *format, ...)
+void entry_begin_slow(const char *format, ...)
 {
 	char call[256];
 	va_list ap;
-	if (!gate_open) {
+	if (!entry_open) {
 		va_start(ap, format);
 		vsnprintf(call, sizeof call, format, ap);
 		va_end(ap);
@@ -27,7 +27,7 @@ void gate_enter_slow(const char *format, ...)
 	pthread_mutex_lock(&lock);
 }
 
-void gate_leave_slow(void)
+void entry_end_slow(void)
 {
 	pthread_mutex_unlock(&lock);
 }
