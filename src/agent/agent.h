@@ -6,8 +6,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "agent/local.h"
 #include "agent/phase.h"
 #include "agent/port.h"
+#include "agent/processes.h"
 #include "agent/relay.h"
 #include "agent/session.h"
 #include "agent/watch.h"
@@ -20,9 +22,11 @@ struct agent {
 	char root[IO_PATH_MAX]; /* put in front of /etc, /run/stasis and /var/lib/stasis; "" in
 				   a guest */
 	char jobs_dir[IO_PATH_MAX];
-	struct port port;
+	struct port port; /* with --local it stays closed, and `local` takes its place */
+	struct local local;
 	struct session session;
 	struct relay_server relays;
+	struct processes processes;
 	struct phase_machine phase;
 	bool sweep_due;   /* removed jobs may have left directories behind */
 	int power_signal; /* to be sent to PID 1 when what is queued has been written; 0: none

@@ -22,6 +22,7 @@ enum { SWEEP_MS = 200, EXIT_USAGE = 2 };
 struct options {
 	const char *port;
 	const char *root;
+	bool local;
 };
 
 static void log_to_stderr(enum log_level level, const char *line, void *arg)
@@ -33,10 +34,12 @@ static void log_to_stderr(enum log_level level, const char *line, void *arg)
 static int usage(FILE *out, int code)
 {
 	fprintf(out,
-		"Usage: stasis-agent [--port PATH] [--root DIR]\n"
+		"Usage: stasis-agent [--port PATH | --local] [--root DIR]\n"
 		"Serve the host's requests in a guest of Stasis.\n"
 		"  --port PATH  a unix socket or a character device in place of the virtio port\n"
 		"               stasis.agent.0\n"
+		"  --local      no host: take phases (drain, release, reopen, connect, abort) from\n"
+		"               standard input, for the processes with libarmci of this machine\n"
 		"  --root DIR   keep files under DIR in place of /, and never change the machine\n"
 		"  --help       show this and exit\n"
 		"  --version    show the version and exit\n");
@@ -47,11 +50,9 @@ static int usage(FILE *out, int code)
 static int options_parse(int argc, char **argv, struct options *ret_options)
 {
 	static const struct option table[] = {
-		{"port", required_argument, NULL, 'p'},
-		{"root", required_argument, NULL, 'r'},
-		{"help", no_argument, NULL, 'h'},
-		{"version", no_argument, NULL, 'v'},
-		{NULL, 0, NULL, 0},
+		{"port", required_argument, NULL, 'p'}, {"root", required_argument, NULL, 'r'},
+		{"local", no_argument, NULL, 'l'},      {"help", no_argument, NULL, 'h'},
+		{"version", no_argument, NULL, 'v'},    {NULL, 0, NULL, 0},
 	};
 	int option;
 
@@ -60,6 +61,7 @@ static int options_parse(int argc, char **argv, struct options *ret_options)
 		switch (option) {
 		case 'p': ret_options->port = optarg; break;
 		case 'r': ret_options->root = optarg; break;
+		case 'l': ret_options->local = true; break;
 		case 'h': return usage(stdout, 0);
 		case 'v': printf("stasis-agent %s\n", STASIS_VERSION); return 0;
 		default: return usage(stderr, EXIT_USAGE);
@@ -126,12 +128,26 @@ static int rsh_link(const struct agent *agent, struct err *err)
 	return 0;
 }
 
+static int processes_listen(struct agent *agent, struct err *err)
+{
+	char dir[IO_PATH_MAX - 32], socket[IO_PATH_MAX];
+	int rc = io_path(dir, sizeof(dir), err, "%s/run/stasis", agent->root);
+
+	if (rc == 0)
+		rc = io_mkdir_all(dir, 0755, err);
+	if (rc == 0)
+		rc = io_path(socket, sizeof(socket), err, "%s" CONTROL_SOCKET, agent->root);
+	return rc < 0 ? rc : processes_open(agent, socket, err);
+}
+
 static int agent_open(struct agent *agent, const struct options *options, struct err *err)
 {
 	char socket[IO_PATH_MAX];
 	int rc;
 
 	agent->relays.listener.fd = -1;
+	agent->processes.listener.fd = -1;
+	agent->local.watch.fd = -1;
 	agent->session.inotify.fd = -1;
 	agent->port.watch.fd = -1;
 	agent->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
@@ -140,6 +156,10 @@ static int agent_open(struct agent *agent, const struct options *options, struct
 	rc = io_path(agent->root, sizeof(agent->root), err, "%s", options->root);
 	if (rc == 0)
 		rc = io_path(socket, sizeof(socket), err, "%s" RELAY_SOCKET, agent->root);
+	if (rc == 0)
+		rc = processes_listen(agent, err);
+	if (rc == 0 && options->local)
+		return local_open(agent, err);
 	if (rc == 0)
 		rc = rsh_link(agent, err);
 	if (rc == 0)
@@ -158,6 +178,7 @@ static int agent_open(struct agent *agent, const struct options *options, struct
 static void agent_close(struct agent *agent)
 {
 	relay_close(agent);
+	processes_close(agent);
 	session_destroy(agent);
 	port_destroy(&agent->port);
 	if (agent->epoll_fd >= 0)
@@ -182,8 +203,11 @@ static int least(int left, int right)
 
 static int agent_timeout_ms(const struct agent *agent)
 {
-	int ms = least(port_timeout_ms(&agent->port), session_timeout_ms(&agent->session));
+	int ms = least(session_timeout_ms(&agent->session),
+		       processes_timeout_ms(&agent->processes));
 
+	if (!agent->local.on)
+		ms = least(ms, port_timeout_ms(&agent->port));
 	if (agent->sweep_due)
 		ms = least(ms, SWEEP_MS);
 	if (agent->power_signal)
@@ -201,7 +225,7 @@ static void on_terminate(int number)
 
 static int agent_run(struct agent *agent, struct err *err)
 {
-	while (!stopping) {
+	while (!stopping && !(agent->local.ended && !agent->local.busy)) {
 		struct epoll_event event;
 		int n = epoll_wait(agent->epoll_fd, &event, 1, agent_timeout_ms(agent));
 
@@ -212,8 +236,12 @@ static int agent_run(struct agent *agent, struct err *err)
 
 			watch->ready(agent, watch, event.events);
 		}
+		processes_work(agent);
 		session_work(agent);
-		port_work(agent);
+		if (agent->local.on)
+			local_work(agent);
+		else
+			port_work(agent);
 		if (agent->sweep_due)
 			job_sweep(agent);
 		power_work(agent);

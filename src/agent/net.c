@@ -13,6 +13,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "agent/rdma.h"
 #include "base/cleanup.h"
 #include "base/io.h"
 
@@ -182,6 +183,6 @@ int net_configure(const struct request_configure *configure, struct err *err)
 	if (rc == 0)
 		rc = file_write(HOSTFILE, configure, print_hostfile, err);
 	if (rc == 0 && configure->rdma)
-		rc = rdma_create(NETDEV, err);
+		rc = rdma_attach(NETDEV, err);
 	return rc;
 }

@@ -9,7 +9,4 @@
  * survive a repetition. */
 int net_configure(const struct request_configure *configure, struct err *err);
 
-/* Make the Soft-RoCE device rxe0 on the network device, unless it is there. */
-int rdma_create(const char *netdev, struct err *err);
-
 #endif

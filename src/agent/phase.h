@@ -3,24 +3,46 @@
 #ifndef STASIS_AGENT_PHASE_H
 #define STASIS_AGENT_PHASE_H
 
+#include "agent/processes.h"
 #include "base/err.h"
 
-enum phase_event { PHASE_DRAIN, PHASE_RELEASE, PHASE_REOPEN, PHASE_ABORT, PHASE_EVENT_COUNT };
-enum phase_state { PHASE_OPEN, PHASE_DRAINED, PHASE_RELEASED, PHASE_STATE_COUNT };
+enum phase_event {
+	PHASE_DRAIN,
+	PHASE_RELEASE,
+	PHASE_REOPEN,
+	PHASE_CONNECT,
+	PHASE_ABORT,
+	PHASE_EVENT_COUNT
+};
+enum phase_state {
+	PHASE_OPEN,
+	PHASE_DRAINED,
+	PHASE_RELEASED,
+	PHASE_REOPENED,
+	PHASE_STATE_COUNT
+};
 
 struct phase_machine {
 	enum phase_state state;
 	char ckpt[64]; /* the checkpoint in progress when not open */
+	/* The phase under way. */
+	processes_done_fn done; /* NULL: none */
+	enum phase_state next;
+	char next_ckpt[64];
 };
 
 int phase_parse(const char *name, enum phase_event *ret_event, struct err *err);
+const char *phase_state_name(enum phase_state state);
+
+/* How far the guest has gone, or, if that is further, one of its processes. */
+enum phase_state phase_furthest(const struct agent *agent);
 
 /*
- * Go through a phase. Every phase may be asked for again. Returns the number of processes that
- * took part; -EPROTO when it is not the phase's turn, -EBUSY when another checkpoint is in
- * progress.
+ * Go through a phase: order all processes to, and tell `done` how it went, perhaps before this
+ * returns. Every phase may be asked for again. -EPROTO when it is not the phase's turn, -EBUSY
+ * when another checkpoint or phase is in progress: then `done` is not called.
  */
-int phase_advance(struct phase_machine *machine, enum phase_event event, const char *ckpt,
-		  struct err *err);
+int phase_begin(struct agent *agent, enum phase_event event, const char *ckpt,
+		int64_t deadline_ms, processes_done_fn done, struct err *err);
 
 #endif

@@ -122,34 +122,42 @@ static int hex_digit(char c)
 	return hit ? (int)(hit - digits) : -1;
 }
 
-static int decode_clock(const json_t *json, struct request *request, struct err *err)
+/* At most `max` bytes in hexadecimal. */
+static int get_hex(const json_t *json, const char *key, unsigned char *ret_bytes, size_t max,
+		   size_t *ret_len, struct err *err)
 {
 	const char *hex = "";
+	int rc = rpc_get_str(json, key, &hex, err);
 	size_t digits;
-	int rc;
 
-	/* Up to the year 2200: a clock further off would only break programs. */
-	rc = rpc_get_int(json, "realtime_ns", 0, INT64_C(7258118400) * 1000000000,
-			 &request->realtime_ns, err);
-	if (rc == 0)
-		rc = rpc_get_str(json, "entropy", &hex, err);
 	if (rc < 0)
 		return rc;
 	digits = strlen(hex);
-	if (digits % 2 || digits / 2 > REQUEST_ENTROPY_MAX)
-		return err_set(err, EINVAL,
-			       "\"entropy\" must be at most %d bytes in hexadecimal",
-			       REQUEST_ENTROPY_MAX);
+	if (digits % 2 || digits / 2 > max)
+		return err_set(err, EINVAL, "\"%s\" must be at most %zu bytes in hexadecimal",
+			       key, max);
 	for (size_t i = 0; i < digits / 2; i++) {
 		int high = hex_digit(hex[2 * i]);
 		int low = hex_digit(hex[2 * i + 1]);
 
 		if (high < 0 || low < 0)
-			return err_set(err, EINVAL, "\"entropy\" is not hexadecimal");
-		request->entropy.bytes[i] = (unsigned char)(high << 4 | low);
+			return err_set(err, EINVAL, "\"%s\" is not hexadecimal", key);
+		ret_bytes[i] = (unsigned char)(high << 4 | low);
 	}
-	request->entropy.len = digits / 2;
+	*ret_len = digits / 2;
 	return 0;
+}
+
+static int decode_clock(const json_t *json, struct request *request, struct err *err)
+{
+	int rc;
+
+	/* Up to the year 2200: a clock further off would only break programs. */
+	rc = rpc_get_int(json, "realtime_ns", 0, INT64_C(7258118400) * 1000000000,
+			 &request->realtime_ns, err);
+	return rc < 0 ? rc
+		      : get_hex(json, "entropy", request->entropy.bytes, REQUEST_ENTROPY_MAX,
+				&request->entropy.len, err);
 }
 
 static int parse_mac(const char *text, unsigned char ret_mac[ETH_ALEN], struct err *err)
@@ -411,7 +419,6 @@ static int decode_fs_symlink(const json_t *json, struct request *request, struct
 static int decode_phase(const json_t *json, struct request *request, struct err *err)
 {
 	const char *name = "";
-	int64_t deadline_ms = 0;
 	int rc = rpc_get_str(json, "phase", &name, err);
 
 	if (rc == 0)
@@ -419,7 +426,23 @@ static int decode_phase(const json_t *json, struct request *request, struct err 
 	if (rc == 0)
 		rc = get_id(json, "ckpt", &request->ckpt, err);
 	if (rc == 0)
-		rc = rpc_opt_int(json, "deadline_ms", 0, INT32_MAX, &deadline_ms, err);
+		rc = rpc_opt_int(json, "deadline_ms", 0, INT32_MAX, &request->deadline_ms, err);
+	return rc;
+}
+
+static int decode_cards(const json_t *json, struct request *request, struct err *err)
+{
+	size_t len = 0;
+	int rc = get_hex(json, "job", request->card_job, sizeof(request->card_job), &len, err);
+
+	if (rc == 0 && len != sizeof(request->card_job))
+		rc = err_set(err, EINVAL, "\"job\" must be %zu bytes in hexadecimal",
+			     sizeof(request->card_job));
+	if (rc == 0)
+		rc = rpc_get_int(json, "ranks", 1, CONTROL_RANKS_MAX, &request->ranks, err);
+	if (rc == 0)
+		rc = rpc_get_int(json, "first", 0, CONTROL_RANKS_MAX - 1, &request->first_rank,
+				 err);
 	return rc;
 }
 
@@ -457,6 +480,7 @@ static const struct {
 	[REQUEST_FS_SYMLINK] = {"fs.symlink", decode_fs_symlink, false},
 	[REQUEST_FS_REMOVE] = {"fs.remove", decode_fs_path, false},
 	[REQUEST_PHASE] = {"phase", decode_phase, false},
+	[REQUEST_CARDS] = {"cards", decode_cards, true},
 	[REQUEST_POWER] = {"power", decode_power, false},
 };
 

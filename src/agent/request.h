@@ -29,6 +29,7 @@ enum request_op {
 	REQUEST_FS_SYMLINK,
 	REQUEST_FS_REMOVE,
 	REQUEST_PHASE,
+	REQUEST_CARDS,
 	REQUEST_POWER,
 	REQUEST_OP_COUNT
 };
@@ -85,9 +86,12 @@ struct request {
 	int64_t offset;     /* job.stdin, fs.read, fs.write */
 	size_t max_bytes;   /* job.poll, fs.read: at most RPC_AGENT_BLOB_MAX */
 
-	enum phase_event phase; /* phase */
-	const char *ckpt;       /* phase */
-	bool reboot;            /* power */
+	enum phase_event phase;              /* phase */
+	const char *ckpt;                    /* phase */
+	int64_t deadline_ms;                 /* phase */
+	uint8_t card_job[CONTROL_JOB_BYTES]; /* cards */
+	int64_t ranks, first_rank;           /* cards */
+	bool reboot;                         /* power */
 };
 
 /*

@@ -61,6 +61,8 @@ void session_end(struct agent *agent)
 {
 	for (size_t i = 0; i < SESSION_WAITS_MAX; i++)
 		wait_clear(&agent->session, &agent->session.waits[i]);
+	json_decref(agent->session.phase);
+	agent->session.phase = NULL;
 	agent->session.active = false;
 }
 
@@ -88,10 +90,10 @@ static int act_hello(struct agent *agent, const struct request *request, struct 
 static int act_ping(struct agent *agent, const struct request *request, struct reply *reply,
 		    struct err *err)
 {
-	(void)agent;
 	(void)request;
-	(void)reply;
 	(void)err;
+	reply_set(reply, "state", json_string(phase_state_name(phase_furthest(agent))));
+	reply_set(reply, "processes", json_integer(agent->processes.count));
 	return 0;
 }
 
@@ -129,17 +131,77 @@ static int act_clock_set(struct agent *agent, const struct request *request,
 	return rc;
 }
 
+static void send_error(struct agent *agent, const json_t *request, const struct err *err)
+{
+	struct err why = ERR_INIT;
+	json_t *json = rpc_reply_error(request, err);
+
+	if (!json || port_send(agent, json, NULL, 0, &why) < 0)
+		log_error("cannot answer the host: %s", why.msg);
+	json_decref(json);
+}
+
+static void reply_send(struct agent *agent, const json_t *request, struct reply *reply)
+{
+	struct err err = ERR_INIT;
+	int rc = 0;
+
+	if (reply->incomplete || !reply->json)
+		rc = err_set(&err, ENOMEM, "no memory for the reply");
+	if (rc == 0)
+		rc = port_send(agent, reply->json, reply->blob, reply->blob_len, &err);
+	if (rc < 0)
+		send_error(agent, request, &err);
+}
+
+static void phase_done(struct agent *agent, const struct processes_outcome *outcome)
+{
+	json_t *request = agent->session.phase;
+	struct reply reply = {.json = NULL};
+
+	agent->session.phase = NULL;
+	if (!request)
+		return; /* the host that asked has gone */
+	if (outcome->rc < 0) {
+		send_error(agent, request, &outcome->err);
+	} else {
+		reply.json = rpc_reply_ok(request);
+		reply_set(&reply, "state", json_string(phase_state_name(agent->phase.state)));
+		reply_set(&reply, "processes", json_integer(outcome->processes));
+		reply_set(&reply, "slowest_rank", json_integer(outcome->slowest));
+		reply_set(&reply, "slowest_ns", json_integer(outcome->slowest_ns));
+		if (agent->phase.state == PHASE_REOPENED)
+			reply_set(&reply, "cards", processes_cards(&agent->processes));
+		reply_send(agent, request, &reply);
+	}
+	json_decref(reply.json);
+	json_decref(request);
+}
+
 static int act_phase(struct agent *agent, const struct request *request, struct reply *reply,
 		     struct err *err)
 {
-	int64_t begin_ns = clock_mono_ns();
-	int processes = phase_advance(&agent->phase, request->phase, request->ckpt, err);
+	int rc;
 
-	if (processes < 0)
-		return processes;
-	reply_set(reply, "processes", json_integer(processes));
-	reply_set(reply, "duration_ns", json_integer(clock_mono_ns() - begin_ns));
-	return 0;
+	(void)reply;
+	if (agent->session.phase)
+		return err_set(err, EBUSY, "another phase is under way in this guest");
+	agent->session.phase = json_incref((json_t *)request->json);
+	rc = phase_begin(agent, request->phase, request->ckpt, request->deadline_ms, phase_done,
+			 err);
+	if (rc == 0)
+		return REPLY_LATER;
+	json_decref(agent->session.phase);
+	agent->session.phase = NULL;
+	return rc;
+}
+
+static int act_cards(struct agent *agent, const struct request *request, struct reply *reply,
+		     struct err *err)
+{
+	(void)reply;
+	return cards_put_rows(&agent->processes.cards, request->card_job, request->ranks,
+			      request->first_rank, request->blob, request->blob_len, err);
 }
 
 static int act_power(struct agent *agent, const struct request *request, struct reply *reply,
@@ -165,18 +227,8 @@ static const act_fn actions[REQUEST_OP_COUNT] = {
 	[REQUEST_FS_READ] = fs_read,         [REQUEST_FS_WRITE] = fs_write,
 	[REQUEST_FS_MKDIR] = fs_mkdir,       [REQUEST_FS_SYMLINK] = fs_symlink,
 	[REQUEST_FS_REMOVE] = fs_remove,     [REQUEST_PHASE] = act_phase,
-	[REQUEST_POWER] = act_power,
+	[REQUEST_CARDS] = act_cards,         [REQUEST_POWER] = act_power,
 };
-
-static void send_error(struct agent *agent, const json_t *request, const struct err *err)
-{
-	struct err why = ERR_INIT;
-	json_t *json = rpc_reply_error(request, err);
-
-	if (!json || port_send(agent, json, NULL, 0, &why) < 0)
-		log_error("cannot answer the host: %s", why.msg);
-	json_decref(json);
-}
 
 /* Act on a request and send its reply; REPLY_WAIT or REPLY_GATHER when there is none yet. */
 static int request_answer(struct agent *agent, const struct request *request)
@@ -186,11 +238,9 @@ static int request_answer(struct agent *agent, const struct request *request)
 	int rc;
 
 	rc = actions[request->op](agent, request, &reply, &err);
-	if (rc == 0 && (reply.incomplete || !reply.json))
-		rc = err_set(&err, ENOMEM, "no memory for the reply");
 	if (rc == 0)
-		rc = port_send(agent, reply.json, reply.blob, reply.blob_len, &err);
-	if (rc < 0)
+		reply_send(agent, request->json, &reply);
+	else if (rc < 0)
 		send_error(agent, request->json, &err);
 	json_decref(reply.json);
 	free(reply.blob);
@@ -251,12 +301,14 @@ static void session_request(struct agent *agent, const struct rpc_msg *msg)
 {
 	struct request request;
 	struct err err = ERR_INIT;
+	int rc;
 
 	if (request_decode(msg, &request, &err) < 0) {
 		send_error(agent, msg->json, &err);
 		return;
 	}
-	if (request_answer(agent, &request) > 0)
+	rc = request_answer(agent, &request);
+	if (rc == REPLY_WAIT || rc == REPLY_GATHER)
 		request_park(agent, &request);
 	if (request.op == REQUEST_HELLO) {
 		agent->session.active = true;

@@ -16,6 +16,8 @@ enum {
 	   it. */
 	REPLY_WAIT = 1,
 	REPLY_GATHER = 2,
+	/* It has been kept, and will be answered. */
+	REPLY_LATER = 3,
 };
 
 /* A reply in the making. */
@@ -43,6 +45,7 @@ struct session {
 	int64_t count;
 	struct watch inotify;
 	struct poll_wait waits[SESSION_WAITS_MAX];
+	json_t *phase; /* a phase's request, owned, until the phase has ended */
 };
 
 int session_create(struct agent *agent, struct err *err);

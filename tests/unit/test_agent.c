@@ -11,10 +11,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "agent_guest.h"
+#include "armci/suspend/control.h"
 
 static void test_sessions(void **state)
 {
@@ -53,10 +56,15 @@ static void test_phases(void **state)
 		const char *phase, *ckpt;
 		int rc;
 	} steps[] = {
-		{"release", "c1", -EPROTO}, {"drain", "c1", 0},         {"drain", "c1", 0},
-		{"drain", "c2", -EBUSY},    {"reopen", "c1", -EPROTO},  {"release", "c1", 0},
-		{"drain", "c1", -EPROTO},   {"reopen", "c1", 0},        {"reopen", "c1", 0},
-		{"drain", "c2", 0},         {"abort", "c3", 0},         {"abort", "c3", 0},
+		{"release", "c1", -EPROTO}, {"drain", "c1", 0},
+		{"drain", "c1", 0},         {"drain", "c2", -EBUSY},
+		{"release", "c1", 0},       {"drain", "c1", -EPROTO},
+		{"connect", "c1", -EPROTO}, {"reopen", "c1", 0},
+		{"reopen", "c1", 0},        {"release", "c1", -EPROTO},
+		{"connect", "c1", 0},       {"connect", "c1", 0},
+		{"drain", "c2", 0},         {"abort", "c3", 0},
+		{"abort", "c3", 0},         {"drain", "c4", 0},
+		{"reopen", "other", 0},     {"connect", "other", 0},
 		{"thaw", "c1", -EINVAL},    {"drain", "../x", -EINVAL},
 	};
 
@@ -67,6 +75,195 @@ static void test_phases(void **state)
 						     steps[i].ckpt, "deadline_ms", 1000),
 					   NULL),
 				 steps[i].rc);
+}
+
+/* A process with libarmci, played by the test. */
+static int process_join(const struct guest *guest, int rank)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	struct control_hello hello = {.magic = CONTROL_MAGIC,
+				      .version = CONTROL_VERSION,
+				      .job = "a job of two",
+				      .rank = rank,
+				      .ranks = 2,
+				      .state = CONTROL_OPEN};
+	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+
+	assert_true(fd >= 0);
+	snprintf(address.sun_path, sizeof(address.sun_path), "%s" CONTROL_SOCKET, guest->dir);
+	assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+	assert_int_equal(send(fd, &hello, sizeof(hello), 0), sizeof(hello));
+	return fd;
+}
+
+static struct control_order process_order(int fd, int *ret_table_fd)
+{
+	struct control_order order;
+	union {
+		struct cmsghdr head;
+		char space[CMSG_SPACE(sizeof(int))];
+	} extra;
+	struct iovec iov = {.iov_base = &order, .iov_len = sizeof(order)};
+	struct msghdr msg = {.msg_iov = &iov,
+			     .msg_iovlen = 1,
+			     .msg_control = &extra,
+			     .msg_controllen = sizeof(extra)};
+
+	assert_int_equal(recvmsg(fd, &msg, MSG_CMSG_CLOEXEC), sizeof(order));
+	*ret_table_fd = -1;
+	if (CMSG_FIRSTHDR(&msg))
+		memcpy(ret_table_fd, CMSG_DATA(CMSG_FIRSTHDR(&msg)), sizeof(int));
+	return order;
+}
+
+static void process_report(int fd, const struct control_order *order, int status,
+			   enum control_state now, const char *text, const char *card)
+{
+	struct {
+		struct control_report head;
+		char card[16];
+	} packet = {.head = {.kind = order->kind,
+			     .serial = order->serial,
+			     .status = status,
+			     .state = now,
+			     .duration_ns = 1000,
+			     .card_bytes = (uint32_t)strlen(card)}};
+	size_t len = sizeof(packet.head) + strlen(card);
+
+	snprintf(packet.head.text, sizeof(packet.head.text), "%s", text);
+	memcpy(packet.card, card, strlen(card));
+	assert_int_equal(send(fd, &packet, len, 0), len);
+}
+
+static int64_t phase_ask(struct guest *guest, const char *phase)
+{
+	return guest_request(guest,
+			     json_pack("{s:s,s:s,s:s,s:i}", "op", "phase", "phase", phase,
+				       "ckpt", "c1", "deadline_ms", 20000),
+			     NULL, 0);
+}
+
+/* All processes obey one phase. */
+static struct rpc_msg phase_obeyed(struct guest *guest, const char *phase,
+				   enum control_kind kind, const int fds[2],
+				   enum control_state now, const char *const cards[2])
+{
+	int64_t id = phase_ask(guest, phase);
+
+	for (int i = 0; i < 2; i++) {
+		int table_fd;
+		struct control_order order = process_order(fds[i], &table_fd);
+
+		assert_int_equal(order.kind, kind);
+		assert_int_equal(order.deadline_ms, 20000);
+		assert_int_equal(table_fd >= 0, kind == CONTROL_CONNECT);
+		if (table_fd >= 0) {
+			struct {
+				struct control_table head;
+				struct control_row rows[2];
+			} table;
+
+			assert_int_equal(pread(table_fd, &table, sizeof(table), 0),
+					 sizeof(table));
+			assert_int_equal(table.head.ranks, 2);
+			assert_int_equal(table.rows[0].bytes, 4);
+			assert_memory_equal(table.rows[0].card, "zero", 4);
+			assert_int_equal(table.rows[1].bytes, 5);
+			assert_memory_equal(table.rows[1].card, "other", 5);
+			close(table_fd);
+		}
+		process_report(fds[i], &order, 0, now, "", cards ? cards[i] : "");
+	}
+	return guest_await(guest, "ok", id);
+}
+
+/* Until the agent has seen that many processes. */
+static void processes_await(struct guest *guest, int count)
+{
+	struct rpc_msg reply;
+	int64_t seen;
+
+	do {
+		assert_int_equal(guest_ask(guest, json_pack("{s:s}", "op", "ping"), &reply), 0);
+		seen = member_int(&reply, "processes");
+		rpc_msg_clear(&reply);
+	} while (seen != count);
+}
+
+/* Two processes through a whole suspension; the other guest's card of rank 1 comes from the
+ * host. */
+static void test_processes(void **state)
+{
+	struct guest *guest = *state;
+	static const char *const cards[] = {"zero", "one"};
+	int fds[2] = {process_join(guest, 0), process_join(guest, 1)};
+	struct rpc_msg reply;
+	json_t *array;
+
+	processes_await(guest, 2);
+	reply = phase_obeyed(guest, "drain", CONTROL_DRAIN, fds, CONTROL_DRAINED, NULL);
+	assert_true(json_is_true(json_object_get(reply.json, "ok")));
+	assert_int_equal(member_int(&reply, "processes"), 2);
+	rpc_msg_clear(&reply);
+	reply = phase_obeyed(guest, "release", CONTROL_RELEASE, fds, CONTROL_RELEASED, NULL);
+	rpc_msg_clear(&reply);
+	reply = phase_obeyed(guest, "reopen", CONTROL_REOPEN, fds, CONTROL_REOPENED, cards);
+	assert_string_equal(member_text(&reply, "state"), "reopened");
+	array = json_object_get(reply.json, "cards");
+	assert_int_equal(json_array_size(array), 2);
+	rpc_msg_clear(&reply);
+	assert_int_equal(guest_ask_blob(guest,
+					json_pack("{s:s,s:s,s:i,s:i}", "op", "cards", "job",
+						  "61206a6f62206f662074776f00000000", "ranks",
+						  2, "first", 1),
+					"\5\0other", 7, NULL),
+			 0);
+	assert_int_equal(guest_ask_blob(guest,
+					json_pack("{s:s,s:s,s:i,s:i}", "op", "cards", "job",
+						  "61206a6f62206f662074776f00000000", "ranks",
+						  2, "first", 1),
+					"\6\0other", 7, NULL),
+			 -EBADMSG);
+	reply = phase_obeyed(guest, "connect", CONTROL_CONNECT, fds, CONTROL_OPEN, NULL);
+	assert_string_equal(member_text(&reply, "state"), "open");
+	rpc_msg_clear(&reply);
+	close(fds[0]);
+	close(fds[1]);
+	processes_await(guest, 0);
+}
+
+/* A rank that fails is named; one that ends meanwhile, too; nonsense ends the connection. */
+static void test_processes_fail(void **state)
+{
+	struct guest *guest = *state;
+	int fds[2] = {process_join(guest, 0), process_join(guest, 1)}, table_fd;
+	struct control_order order;
+	struct rpc_msg reply;
+	int64_t id;
+	char byte;
+
+	processes_await(guest, 2);
+	id = phase_ask(guest, "drain");
+	order = process_order(fds[0], &table_fd);
+	process_report(fds[0], &order, 0, CONTROL_DRAINED, "", "");
+	order = process_order(fds[1], &table_fd);
+	process_report(fds[1], &order, -ETIMEDOUT, CONTROL_OPEN, "it has been in a lock", "");
+	reply = guest_await(guest, "ok", id);
+	assert_true(json_is_false(json_object_get(reply.json, "ok")));
+	assert_non_null(strstr(member_text(&reply, "message"), "rank 1 "));
+	assert_non_null(strstr(member_text(&reply, "message"), "it has been in a lock"));
+	rpc_msg_clear(&reply);
+	id = phase_ask(guest, "abort");
+	order = process_order(fds[0], &table_fd);
+	assert_int_equal(order.kind, CONTROL_ABORT);
+	process_report(fds[0], &order, 0, CONTROL_OPEN, "", "");
+	close(fds[1]);
+	reply = guest_await(guest, "ok", id);
+	assert_non_null(strstr(member_text(&reply, "message"), "it has ended"));
+	rpc_msg_clear(&reply);
+	assert_int_equal(send(fds[0], "nonsense", 8, 0), 8);
+	assert_int_equal(recv(fds[0], &byte, 1, 0), 0);
+	close(fds[0]);
 }
 
 static void test_relay(void **state)
@@ -240,9 +437,10 @@ static void test_configure_is_checked_first(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		GUEST_TEST(test_sessions), GUEST_TEST(test_phases),
-		GUEST_TEST(test_relay),    GUEST_TEST(test_relay_answers),
-		GUEST_TEST(test_refusals), GUEST_TEST(test_configure_is_checked_first),
+		GUEST_TEST(test_sessions),  GUEST_TEST(test_phases),
+		GUEST_TEST(test_processes), GUEST_TEST(test_processes_fail),
+		GUEST_TEST(test_relay),     GUEST_TEST(test_relay_answers),
+		GUEST_TEST(test_refusals),  GUEST_TEST(test_configure_is_checked_first),
 	};
 
 	signal(SIGPIPE, SIG_IGN);
