@@ -17,7 +17,7 @@
 #include "base/log.h"
 #include "base/parallel.h"
 #include "daemon/cluster.h"
-#include "daemon/guest.h"
+#include "daemon/fabric.h"
 #include "daemon/loop.h"
 #include "vm/net/net.h"
 
@@ -101,7 +101,7 @@ static void adopt_abort(void *arg)
 	struct cluster *cluster = arg;
 	struct err err = ERR_INIT;
 
-	if (guest_phase(cluster, "abort", "adopted", ABORT_MS, &err) < 0)
+	if (fabric_abort(cluster, "adopted", ABORT_MS, &err) < 0)
 		log_warn("cluster=%s %s", cluster->spec.name, err.msg);
 	adopt_end(cluster, NULL);
 	cluster_put(cluster);

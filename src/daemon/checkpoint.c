@@ -24,6 +24,7 @@
 #include "base/fault.h"
 #include "base/log.h"
 #include "base/parallel.h"
+#include "daemon/fabric.h"
 #include "daemon/guest.h"
 #include "daemon/image.h"
 #include "daemon/launch.h"
@@ -50,9 +51,10 @@ struct ckpt {
 	struct store_txn *txn;
 	struct ckpt_vm *vms;
 	struct manifest_doc doc;
-	bool direct; /* staging does not fit: RAM is written to the store while the VMs are
-			stopped */
-	bool released, committed;
+	bool direct;    /* staging does not fit: RAM is written to the store while the VMs are
+			   stopped */
+	bool suspended; /* agents have been asked to drain, and not all are open again */
+	bool committed;
 	int64_t begin_ns;
 	atomic_uint_fast64_t stored_bytes;
 	uint64_t to_store_bytes;
@@ -180,13 +182,13 @@ static int ckpt_precopy(struct ckpt *ckpt, struct err *err)
 
 static int ckpt_drain(struct ckpt *ckpt, struct err *err)
 {
-	ckpt->released = true;
-	return guest_phase(ckpt->cluster, "drain", ckpt->id, DRAIN_MS, err);
+	ckpt->suspended = true;
+	return fabric_drain(ckpt->cluster, ckpt->id, DRAIN_MS, err);
 }
 
 static int ckpt_release(struct ckpt *ckpt, struct err *err)
 {
-	return guest_phase(ckpt->cluster, "release", ckpt->id, DRAIN_MS, err);
+	return fabric_release(ckpt->cluster, ckpt->id, DRAIN_MS, err);
 }
 
 static int pause_one(size_t index, void *arg, struct err *err)
@@ -293,9 +295,9 @@ static int ckpt_resume(struct ckpt *ckpt, struct err *err)
 
 static int ckpt_reopen(struct ckpt *ckpt, struct err *err)
 {
-	int rc = guest_phase(ckpt->cluster, "reopen", ckpt->id, DRAIN_MS, err);
+	int rc = fabric_reopen(ckpt->cluster, ckpt->id, DRAIN_MS, err);
 
-	ckpt->released = rc < 0;
+	ckpt->suspended = rc < 0;
 	return rc;
 }
 
@@ -456,7 +458,7 @@ static void ckpt_undo(struct ckpt *ckpt)
 
 	if (cluster_heal(ckpt->cluster, &err) < 0)
 		log_error("ckpt=%s the cluster cannot be healed: %s", ckpt->id, err.msg);
-	if (ckpt->released && guest_phase(ckpt->cluster, "abort", ckpt->id, AGENT_MS, &err) < 0)
+	if (ckpt->suspended && fabric_abort(ckpt->cluster, ckpt->id, AGENT_MS, &err) < 0)
 		log_warn("ckpt=%s %s", ckpt->id, err.msg);
 	store_abort(ckpt->txn);
 	ckpt->txn = NULL;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What the daemon asks of the agents of a whole cluster: identity, clock, files, phases. */
+/* What the daemon asks of the agents of a whole cluster: identity, clock, files. */
 #include "daemon/guest.h"
 
 #include <stdio.h>
@@ -14,7 +14,6 @@ enum { ENTROPY_BYTES = 32 };
 struct guest_work {
 	struct cluster *cluster;
 	int timeout_ms;
-	const char *phase, *ckpt;
 };
 
 static void entropy_hex(char ret_hex[2 * ENTROPY_BYTES + 1])
@@ -102,23 +101,4 @@ int guest_ping(struct cluster *cluster, int timeout_ms, struct err *err)
 	struct guest_work work = {.cluster = cluster, .timeout_ms = timeout_ms};
 
 	return parallel_each(cluster->spec.vms, ping_one, &work, err);
-}
-
-static int phase_one(size_t index, void *arg, struct err *err)
-{
-	const struct guest_work *work = arg;
-
-	return node_ask(&work->cluster->nodes[index],
-			json_pack("{s:s,s:s,s:s,s:i}", "op", "phase", "phase", work->phase,
-				  "ckpt", work->ckpt, "deadline_ms", work->timeout_ms),
-			work->timeout_ms, NULL, err);
-}
-
-int guest_phase(struct cluster *cluster, const char *phase, const char *ckpt, int deadline_ms,
-		struct err *err)
-{
-	struct guest_work work = {
-		.cluster = cluster, .timeout_ms = deadline_ms, .phase = phase, .ckpt = ckpt};
-
-	return parallel_each(cluster->spec.vms, phase_one, &work, err);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What the daemon asks of the agents of a whole cluster: identity, clock, files, phases. */
+/* What the daemon asks of the agents of a whole cluster: identity, clock, files. */
 #ifndef STASIS_DAEMON_GUEST_H
 #define STASIS_DAEMON_GUEST_H
 
@@ -15,10 +15,6 @@ int guest_set_clocks(struct cluster *cluster, int timeout_ms, struct err *err);
 
 /* All VMs at once: the files and directories of the spec, with the directories they are in. */
 int guest_put_files(struct cluster *cluster, struct err *err);
-
-/* All VMs at once: a phase of suspend or resume. */
-int guest_phase(struct cluster *cluster, const char *phase, const char *ckpt, int deadline_ms,
-		struct err *err);
 
 /* All VMs at once: does the agent answer? */
 int guest_ping(struct cluster *cluster, int timeout_ms, struct err *err);

@@ -21,6 +21,7 @@
 #include "base/log.h"
 #include "base/parallel.h"
 #include "daemon/checkpoint.h"
+#include "daemon/fabric.h"
 #include "daemon/guest.h"
 #include "daemon/image.h"
 #include "daemon/launch.h"
@@ -223,8 +224,7 @@ static int restart_reopen(struct restart *restart, struct err *err)
 {
 	int rc = guest_set_clocks(restart->cluster, AGENT_MS, err);
 
-	return rc < 0 ? rc
-		      : guest_phase(restart->cluster, "reopen", restart->id, AGENT_MS, err);
+	return rc < 0 ? rc : fabric_reopen(restart->cluster, restart->id, AGENT_MS, err);
 }
 
 static const struct restart_phase {

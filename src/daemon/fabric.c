@@ -1,0 +1,305 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Suspension of a cluster: phases of all guests' agents, and the exchange of cards. */
+#include "daemon/fabric.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/parallel.h"
+#include "base/rpc.h"
+
+/* The largest card, and its length before it. */
+enum {
+	FABRIC_GRACE_MS =
+		5000, /* an agent tells itself that a deadline has passed; then we do */
+};
+
+enum { JOB_HEX = 32, CARD_BYTES_MAX = 256, ROW_MAX = CARD_BYTES_MAX + 2, RANKS_MAX = 1 << 16 };
+
+/* All ranks of one job: a row for each, in the form of the operation "cards". */
+struct job_cards {
+	struct job_cards *next;
+	char job[JOB_HEX + 1];
+	size_t ranks;
+	unsigned char (*rows)[ROW_MAX];
+};
+
+struct fabric_work {
+	struct cluster *cluster;
+	const char *phase, *ckpt;
+	int deadline_ms;
+	json_t **replies; /* [vms], or NULL */
+	const struct job_cards *jobs;
+};
+
+static int phase_one(size_t index, void *arg, struct err *err)
+{
+	const struct fabric_work *work = arg;
+	struct node *node = &work->cluster->nodes[index];
+	int rc = node_ask(node,
+			  json_pack("{s:s,s:s,s:s,s:i}", "op", "phase", "phase", work->phase,
+				    "ckpt", work->ckpt, "deadline_ms", work->deadline_ms),
+			  work->deadline_ms + FABRIC_GRACE_MS,
+			  work->replies ? &work->replies[index] : NULL, err);
+
+	return rc < 0 ? err_prefix(err, "%s", node->config.name) : 0;
+}
+
+static int phase_all(struct fabric_work *work, const char *phase, struct err *err)
+{
+	work->phase = phase;
+	return parallel_each(work->cluster->spec.vms, phase_one, work, err);
+}
+
+int fabric_drain(struct cluster *cluster, const char *ckpt, int deadline_ms, struct err *err)
+{
+	struct fabric_work work = {
+		.cluster = cluster, .ckpt = ckpt, .deadline_ms = deadline_ms};
+
+	return phase_all(&work, "drain", err);
+}
+
+int fabric_release(struct cluster *cluster, const char *ckpt, int deadline_ms, struct err *err)
+{
+	struct fabric_work work = {
+		.cluster = cluster, .ckpt = ckpt, .deadline_ms = deadline_ms};
+
+	return phase_all(&work, "release", err);
+}
+
+/* ---- Cards ---- */
+
+static void jobs_free(struct job_cards *jobs)
+{
+	while (jobs) {
+		struct job_cards *next = jobs->next;
+
+		free(jobs->rows);
+		free(jobs);
+		jobs = next;
+	}
+}
+
+static struct job_cards *job_get(struct job_cards **jobs, const char *job, size_t ranks)
+{
+	struct job_cards *at = *jobs;
+
+	while (at && strcmp(at->job, job) != 0)
+		at = at->next;
+	if (at)
+		return at->ranks == ranks ? at : NULL;
+	at = calloc(1, sizeof(*at));
+	if (at)
+		at->rows = calloc(ranks, sizeof(at->rows[0]));
+	if (!at || !at->rows) {
+		free(at);
+		return NULL;
+	}
+	snprintf(at->job, sizeof(at->job), "%s", job);
+	at->ranks = ranks;
+	at->next = *jobs;
+	*jobs = at;
+	return at;
+}
+
+static int hex_value(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* A card in hexadecimal into its row; false: it is none. */
+static bool row_set(unsigned char row[ROW_MAX], const char *hex)
+{
+	size_t digits = strlen(hex);
+
+	if (digits % 2 || digits / 2 > CARD_BYTES_MAX)
+		return false;
+	row[0] = (unsigned char)(digits / 2 & 0xff);
+	row[1] = (unsigned char)(digits / 2 >> 8);
+	for (size_t i = 0; i < digits / 2; i++) {
+		int high = hex_value(hex[2 * i]), low = hex_value(hex[2 * i + 1]);
+
+		if (high < 0 || low < 0)
+			return false;
+		row[2 + i] = (unsigned char)(high << 4 | low);
+	}
+	return true;
+}
+
+/* One member of a guest's "cards": what a guest says is checked. */
+static int card_take(struct job_cards **jobs, const json_t *card, struct err *err)
+{
+	const char *job = "", *hex = "";
+	int64_t ranks = 0, rank = 0;
+	struct job_cards *entry;
+	int rc = rpc_get_str(card, "job", &job, err);
+
+	if (rc == 0)
+		rc = rpc_get_str(card, "card", &hex, err);
+	if (rc == 0)
+		rc = rpc_get_int(card, "ranks", 1, RANKS_MAX, &ranks, err);
+	if (rc == 0)
+		rc = rpc_get_int(card, "rank", 0, ranks - 1, &rank, err);
+	if (rc < 0)
+		return rc;
+	if (strlen(job) != JOB_HEX)
+		return err_set(err, EBADMSG, "a card of a job without a proper number");
+	entry = job_get(jobs, job, (size_t)ranks);
+	if (!entry)
+		return err_set(
+			err, EBADMSG,
+			"no memory for the cards of %lld ranks, or another number of them "
+			"before",
+			(long long)ranks);
+	if (!row_set(entry->rows[rank], hex))
+		return err_set(err, EBADMSG, "the card of rank %lld is none", (long long)rank);
+	return 0;
+}
+
+static int cards_collect(const struct fabric_work *work, struct job_cards **jobs,
+			 struct err *err)
+{
+	int rc = 0;
+
+	for (unsigned int i = 0; i < work->cluster->spec.vms && rc == 0; i++) {
+		const json_t *cards = json_object_get(work->replies[i], "cards"), *card;
+		size_t k;
+
+		json_array_foreach(cards, k, card)
+		{
+			rc = card_take(jobs, card, err);
+			if (rc < 0) {
+				err_prefix(err, "%s", work->cluster->nodes[i].config.name);
+				break;
+			}
+		}
+	}
+	return rc;
+}
+
+/* As many rows from `first` on as one message takes; the first rank that is left. */
+static size_t rows_pack(const struct job_cards *job, size_t first, char *ret_blob,
+			size_t *ret_len)
+{
+	*ret_len = 0;
+	for (; first < job->ranks; first++) {
+		const unsigned char *row = job->rows[first];
+		size_t len = 2 + ((size_t)row[0] | (size_t)row[1] << 8);
+
+		if (*ret_len + len > RPC_AGENT_BLOB_MAX)
+			break;
+		memcpy(ret_blob + *ret_len, row, len);
+		*ret_len += len;
+	}
+	return first;
+}
+
+static int cards_send_job(const struct fabric_work *work, struct node *node,
+			  const struct job_cards *job, char *blob, struct err *err)
+{
+	size_t first = 0;
+	int rc = 0;
+
+	while (first < job->ranks && rc == 0) {
+		size_t len, next = rows_pack(job, first, blob, &len);
+		json_t *request =
+			json_pack("{s:s,s:s,s:I,s:I}", "op", "cards", "job", job->job, "ranks",
+				  (json_int_t)job->ranks, "first", (json_int_t)first);
+		struct rpc_msg reply;
+
+		rc = node_call(node, request, blob, len, work->deadline_ms, &reply, err);
+		json_decref(request);
+		if (rc == 0)
+			rpc_msg_clear(&reply);
+		first = next;
+	}
+	return rc;
+}
+
+static int cards_send_one(size_t index, void *arg, struct err *err)
+{
+	const struct fabric_work *work = arg;
+	struct node *node = &work->cluster->nodes[index];
+	char *blob = malloc(RPC_AGENT_BLOB_MAX);
+	int rc = blob ? 0 : err_set(err, ENOMEM, "no memory for cards");
+
+	for (const struct job_cards *job = work->jobs; job && rc == 0; job = job->next)
+		rc = cards_send_job(work, node, job, blob, err);
+	free(blob);
+	return rc < 0 ? err_prefix(err, "%s", node->config.name) : 0;
+}
+
+static int reconnect(struct fabric_work *work, struct err *err)
+{
+	struct job_cards *jobs = NULL;
+	int rc = phase_all(work, "reopen", err);
+
+	if (rc == 0)
+		rc = cards_collect(work, &jobs, err);
+	work->jobs = jobs;
+	if (rc == 0 && jobs)
+		rc = parallel_each(work->cluster->spec.vms, cards_send_one, work, err);
+	jobs_free(jobs);
+	for (unsigned int i = 0; i < work->cluster->spec.vms; i++)
+		json_decref(work->replies[i]);
+	free(work->replies);
+	work->replies = NULL;
+	return rc < 0 ? rc : phase_all(work, "connect", err);
+}
+
+int fabric_reopen(struct cluster *cluster, const char *ckpt, int deadline_ms, struct err *err)
+{
+	struct fabric_work work = {
+		.cluster = cluster, .ckpt = ckpt, .deadline_ms = deadline_ms};
+
+	work.replies = calloc(cluster->spec.vms, sizeof(*work.replies));
+	if (!work.replies)
+		return err_set(err, ENOMEM, "no memory for the replies of %u VMs",
+			       cluster->spec.vms);
+	return reconnect(&work, err);
+}
+
+/* ---- Giving up ---- */
+
+static int state_one(size_t index, void *arg, struct err *err)
+{
+	const struct fabric_work *work = arg;
+
+	return node_ask(&work->cluster->nodes[index], json_pack("{s:s}", "op", "ping"),
+			work->deadline_ms, &work->replies[index], err);
+}
+
+static bool is_released(const json_t *reply)
+{
+	const char *state = json_string_value(json_object_get(reply, "state"));
+
+	return state && (strcmp(state, "released") == 0 || strcmp(state, "reopened") == 0);
+}
+
+int fabric_abort(struct cluster *cluster, const char *ckpt, int deadline_ms, struct err *err)
+{
+	struct fabric_work work = {
+		.cluster = cluster, .ckpt = ckpt, .deadline_ms = deadline_ms};
+	struct err why = ERR_INIT;
+	bool released = false;
+
+	work.replies = calloc(cluster->spec.vms, sizeof(*work.replies));
+	if (!work.replies)
+		return err_set(err, ENOMEM, "no memory for the replies of %u VMs",
+			       cluster->spec.vms);
+	if (parallel_each(cluster->spec.vms, state_one, &work, &why) < 0)
+		log_warn("ckpt=%s %s", ckpt, why.msg);
+	for (unsigned int i = 0; i < cluster->spec.vms; i++) {
+		released = released || is_released(work.replies[i]);
+		json_decref(work.replies[i]);
+	}
+	free(work.replies);
+	work.replies = NULL;
+	return released ? fabric_reopen(cluster, ckpt, deadline_ms, err)
+			: phase_all(&work, "abort", err);
+}

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The fabric of a cluster's processes, taken down before a capture and set up again after it.
+ */
+#ifndef STASIS_DAEMON_FABRIC_H
+#define STASIS_DAEMON_FABRIC_H
+
+#include "base/err.h"
+#include "daemon/cluster.h"
+
+/* Every process closes its gate and completes its operations; an error names the VM, the rank
+ * and what it was doing. */
+int fabric_drain(struct cluster *cluster, const char *ckpt, int deadline_ms, struct err *err);
+
+/* Every process frees all that it has of the fabric. */
+int fabric_release(struct cluster *cluster, const char *ckpt, int deadline_ms, struct err *err);
+
+/*
+ * The way back, from wherever the guests are: every process opens its device again, tells where
+ * others find it (its card), learns the cards of all, and opens its gate. Cards go up from each
+ * guest once and down to each guest once.
+ */
+int fabric_reopen(struct cluster *cluster, const char *ckpt, int deadline_ms, struct err *err);
+
+/* As fabric_reopen(), or, when no guest had got further than draining, just the gates. */
+int fabric_abort(struct cluster *cluster, const char *ckpt, int deadline_ms, struct err *err);
+
+#endif
