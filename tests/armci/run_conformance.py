@@ -394,7 +394,7 @@ class Suite:
         return 1 if totals.failed else 0
 
 
-def parse():
+def parse(words=None):
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -417,7 +417,7 @@ def parse():
     parser.add_argument("--env", action="append", default=[], metavar="K=V", help="for the programs")
     parser.add_argument("--reference", action="store_true",
                         help="the library is ARMCI-MPI with its own headers: only what both promise")
-    options = parser.parse_args()
+    options = parser.parse_args(words)
     options.modes = list(mpi.MODES) if options.mode == "all" else options.mode.split(",")
     options.rank_counts = [int(word) for word in options.ranks.split(",")]
     options.only = set(options.only.split(",")) if options.only else None
