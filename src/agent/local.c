@@ -53,6 +53,12 @@ static void carry_out(struct agent *agent, char *line)
 
 	sscanf(line, "%15s %ld", word, &deadline_ms);
 	agent->local.busy = true;
+	if (strcmp(word, "status") == 0) {
+		answer(agent, json_pack("{s:b,s:s,s:i}", "ok", 1, "state",
+					phase_state_name(phase_furthest(agent)), "processes",
+					processes_greeted(&agent->processes)));
+		return;
+	}
 	rc = phase_parse(word, &event, &err);
 	if (rc == 0 && (deadline_ms < 0 || deadline_ms > INT32_MAX))
 		rc = err_set(&err, EINVAL, "%ld ms are no deadline", deadline_ms);

@@ -23,8 +23,8 @@ struct local {
 
 /*
  * Take lines from standard input, "PHASE [DEADLINE_MS]" with drain, release, reopen, connect or
- * abort. Each is answered by a line of JSON on standard output before the next is looked at.
- * The agent ends with its input.
+ * abort, or "status". Each is answered by a line of JSON on standard output before the next is
+ * looked at. The agent ends with its input.
  */
 int local_open(struct agent *agent, struct err *err);
 

@@ -74,14 +74,17 @@ int phase_parse(const char *name, enum phase_event *ret_event, struct err *err)
 }
 
 /* When all processes of ours have let go of it: the device, unless somebody else has it. */
-static int fabric_detach(const struct agent *agent, struct err *err)
+static int fabric_detach(struct agent *agent, struct err *err)
 {
 	int rc;
 
 	if (!agent_owns_machine(agent))
 		return 0;
 	rc = rdma_check_unused(err);
-	return rc < 0 ? rc : rdma_detach(err);
+	if (rc < 0)
+		return rc;
+	rdma_resources(agent->phase.resources, sizeof(agent->phase.resources));
+	return rdma_detach(err);
 }
 
 static void phase_end(struct agent *agent, const struct processes_outcome *outcome)

@@ -29,6 +29,8 @@ struct phase_machine {
 	processes_done_fn done; /* NULL: none */
 	enum phase_state next;
 	char next_ckpt[64];
+	char resources[1024]; /* of the InfiniBand devices, when all processes had released them
+			       */
 };
 
 int phase_parse(const char *name, enum phase_event *ret_event, struct err *err);

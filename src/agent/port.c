@@ -188,6 +188,20 @@ static void port_disconnected(struct agent *agent, bool close_it)
 		watch_close(&port->watch);
 }
 
+/*
+ * The host may not see that an agent has died and another has come, and wait for answers that
+ * nobody will give: tell it, behind whatever half of a frame it holds.
+ */
+static void port_announce(struct agent *agent)
+{
+	json_t *hello = json_pack("{s:s,s:s}", "event", "hello", "nonce", "");
+
+	port_begin_session(&agent->port);
+	if (hello)
+		port_send(agent, hello, NULL, 0, NULL);
+	json_decref(hello);
+}
+
 static void port_open_if_due(struct agent *agent)
 {
 	struct port *port = &agent->port;
@@ -206,6 +220,8 @@ static void port_open_if_due(struct agent *agent)
 	port->retry_ms = RETRY_MIN_MS;
 	port->cut = true;
 	port->readable = true;
+	if (!port->is_socket)
+		port_announce(agent);
 }
 
 static void port_flush(struct agent *agent)

@@ -268,6 +268,15 @@ int processes_order(struct agent *agent, enum control_kind kind, int64_t deadlin
 	return 0;
 }
 
+int processes_greeted(const struct processes *processes)
+{
+	int count = 0;
+
+	for (const struct process *at = processes->first; at; at = at->next)
+		count += at->greeted;
+	return count;
+}
+
 enum control_state processes_state(const struct processes *processes)
 {
 	enum control_state most = CONTROL_OPEN;

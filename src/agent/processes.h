@@ -50,6 +50,9 @@ void processes_close(struct agent *agent);
 int processes_order(struct agent *agent, enum control_kind kind, int64_t deadline_ms,
 		    processes_done_fn done, struct err *err);
 
+/* How many there are that have said hello. */
+int processes_greeted(const struct processes *processes);
+
 /* The state that most of the way has been gone to, of all processes. */
 enum control_state processes_state(const struct processes *processes);
 

@@ -79,6 +79,26 @@ static int child_wait(pid_t pid, int64_t deadline_ns)
 	return -ETIMEDOUT;
 }
 
+void rdma_resources(char *ret_text, size_t size)
+{
+	char command[64];
+	FILE *pipe;
+	size_t n;
+
+	ret_text[0] = '\0';
+	if (!rdma_command() || access(CLASS, F_OK) != 0)
+		return;
+	snprintf(command, sizeof(command), "exec %s resource show", rdma_command());
+	pipe = popen(command, "re");
+	if (!pipe)
+		return;
+	n = fread(ret_text, 1, size - 1, pipe);
+	while (n > 0 && isspace((unsigned char)ret_text[n - 1]))
+		n--;
+	ret_text[n] = '\0';
+	pclose(pipe);
+}
+
 /* rdma link ACTION DEVICE … */
 static int rdma_run(char *const argv[], struct err *err)
 {

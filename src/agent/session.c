@@ -93,7 +93,7 @@ static int act_ping(struct agent *agent, const struct request *request, struct r
 	(void)request;
 	(void)err;
 	reply_set(reply, "state", json_string(phase_state_name(phase_furthest(agent))));
-	reply_set(reply, "processes", json_integer(agent->processes.count));
+	reply_set(reply, "processes", json_integer(processes_greeted(&agent->processes)));
 	return 0;
 }
 
@@ -170,6 +170,8 @@ static void phase_done(struct agent *agent, const struct processes_outcome *outc
 		reply_set(&reply, "processes", json_integer(outcome->processes));
 		reply_set(&reply, "slowest_rank", json_integer(outcome->slowest));
 		reply_set(&reply, "slowest_ns", json_integer(outcome->slowest_ns));
+		if (agent->phase.state == PHASE_RELEASED)
+			reply_set(&reply, "resources", json_string(agent->phase.resources));
 		if (agent->phase.state == PHASE_REOPENED)
 			reply_set(&reply, "cards", processes_cards(&agent->processes));
 		reply_send(agent, request, &reply);

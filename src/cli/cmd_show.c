@@ -72,6 +72,33 @@ static void print_phases(const json_t *phases)
 	table_destroy(table);
 }
 
+static void print_fabric(const json_t *fabric)
+{
+	static const char *const titles[] = {"VM", ">SUSPENDED", "INFINIBAND AT THE CAPTURE"};
+	struct table *table = table_create(titles, 3);
+	const json_t *vm;
+	size_t i;
+
+	json_array_foreach((json_t *)fabric, i, vm)
+	{
+		char processes[HUMAN_TEXT_MAX], resources[256];
+		const char *text = json_string_value(json_object_get(vm, "resources"));
+
+		if (!table)
+			return;
+		snprintf(processes, sizeof(processes), "%" JSON_INTEGER_FORMAT,
+			 json_integer_value(json_object_get(vm, "processes")));
+		human_clean(text && *text ? text : "no device", resources, sizeof(resources));
+		table_add(table, (const char *[]){json_string_value(json_object_get(vm, "vm")),
+						  processes, resources});
+	}
+	if (table && i > 0) {
+		putchar('\n');
+		table_print(table, stdout);
+	}
+	table_destroy(table);
+}
+
 static void print_manifest(const json_t *reply)
 {
 	const json_t *manifest = json_object_get(reply, "manifest");
@@ -99,6 +126,7 @@ static void print_manifest(const json_t *reply)
 	print_vms(json_object_get(manifest, "vms"));
 	putchar('\n');
 	print_phases(json_object_get(manifest, "phases"));
+	print_fabric(json_object_get(manifest, "fabric"));
 }
 
 static int show(struct cli *cli, int argc, char **argv)

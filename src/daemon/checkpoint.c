@@ -133,6 +133,8 @@ static int ckpt_prepare(struct ckpt *ckpt, struct err *err)
 	if (rc == 0)
 		rc = guest_ping(ckpt->cluster, AGENT_MS, err);
 	if (rc == 0)
+		rc = fabric_settle(ckpt->cluster, ckpt->id, DRAIN_MS, err);
+	if (rc == 0)
 		rc = prepare_room(ckpt, err);
 	if (rc == 0)
 		rc = image_put(ckpt->cluster->image_dir, &ckpt->doc.image, err);
@@ -188,7 +190,7 @@ static int ckpt_drain(struct ckpt *ckpt, struct err *err)
 
 static int ckpt_release(struct ckpt *ckpt, struct err *err)
 {
-	return fabric_release(ckpt->cluster, ckpt->id, DRAIN_MS, err);
+	return fabric_release(ckpt->cluster, ckpt->id, DRAIN_MS, &ckpt->doc.fabric, err);
 }
 
 static int pause_one(size_t index, void *arg, struct err *err)
@@ -473,6 +475,7 @@ static void ckpt_free(struct ckpt *ckpt)
 	}
 	free(ckpt->vms);
 	free(ckpt->doc.vms);
+	json_decref(ckpt->doc.fabric);
 }
 
 static int ckpt_begin(struct ckpt *ckpt, struct err *err)

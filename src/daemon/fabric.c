@@ -6,16 +6,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/parallel.h"
 #include "base/rpc.h"
 
 /* The largest card, and its length before it. */
-enum {
-	FABRIC_GRACE_MS =
-		5000, /* an agent tells itself that a deadline has passed; then we do */
-};
+/* An agent tells itself that a deadline has passed; then we do. Who cannot go back is asked
+ * again. */
+enum { FABRIC_GRACE_MS = 5000, AGAIN_MS = 200 };
 
 enum { JOB_HEX = 32, CARD_BYTES_MAX = 256, ROW_MAX = CARD_BYTES_MAX + 2, RANKS_MAX = 1 << 16 };
 
@@ -62,12 +63,54 @@ int fabric_drain(struct cluster *cluster, const char *ckpt, int deadline_ms, str
 	return phase_all(&work, "drain", err);
 }
 
-int fabric_release(struct cluster *cluster, const char *ckpt, int deadline_ms, struct err *err)
+static int replies_create(struct fabric_work *work, struct err *err)
+{
+	work->replies = calloc(work->cluster->spec.vms, sizeof(*work->replies));
+	return work->replies ? 0
+			     : err_set(err, ENOMEM, "no memory for the replies of %u VMs",
+				       work->cluster->spec.vms);
+}
+
+static void replies_free(struct fabric_work *work)
+{
+	for (unsigned int i = 0; i < work->cluster->spec.vms; i++)
+		json_decref(work->replies[i]);
+	free(work->replies);
+	work->replies = NULL;
+}
+
+static json_t *release_report(const struct fabric_work *work)
+{
+	json_t *report = json_array();
+
+	for (unsigned int i = 0; i < work->cluster->spec.vms; i++) {
+		const json_t *reply = work->replies[i];
+		const char *resources = json_string_value(json_object_get(reply, "resources"));
+
+		json_array_append_new(
+			report,
+			json_pack("{s:s,s:I,s:s}", "vm", work->cluster->nodes[i].config.name,
+				  "processes",
+				  json_integer_value(json_object_get(reply, "processes")),
+				  "resources", resources ? resources : ""));
+	}
+	return report;
+}
+
+int fabric_release(struct cluster *cluster, const char *ckpt, int deadline_ms,
+		   json_t **ret_report, struct err *err)
 {
 	struct fabric_work work = {
 		.cluster = cluster, .ckpt = ckpt, .deadline_ms = deadline_ms};
+	int rc = replies_create(&work, err);
 
-	return phase_all(&work, "release", err);
+	if (rc < 0)
+		return rc;
+	rc = phase_all(&work, "release", err);
+	if (rc == 0)
+		*ret_report = release_report(&work);
+	replies_free(&work);
+	return rc;
 }
 
 /* ---- Cards ---- */
@@ -245,10 +288,7 @@ static int reconnect(struct fabric_work *work, struct err *err)
 	if (rc == 0 && jobs)
 		rc = parallel_each(work->cluster->spec.vms, cards_send_one, work, err);
 	jobs_free(jobs);
-	for (unsigned int i = 0; i < work->cluster->spec.vms; i++)
-		json_decref(work->replies[i]);
-	free(work->replies);
-	work->replies = NULL;
+	replies_free(work);
 	return rc < 0 ? rc : phase_all(work, "connect", err);
 }
 
@@ -257,11 +297,9 @@ int fabric_reopen(struct cluster *cluster, const char *ckpt, int deadline_ms, st
 	struct fabric_work work = {
 		.cluster = cluster, .ckpt = ckpt, .deadline_ms = deadline_ms};
 
-	work.replies = calloc(cluster->spec.vms, sizeof(*work.replies));
-	if (!work.replies)
-		return err_set(err, ENOMEM, "no memory for the replies of %u VMs",
-			       cluster->spec.vms);
-	return reconnect(&work, err);
+	int rc = replies_create(&work, err);
+
+	return rc < 0 ? rc : reconnect(&work, err);
 }
 
 /* ---- Giving up ---- */
@@ -274,32 +312,68 @@ static int state_one(size_t index, void *arg, struct err *err)
 			work->deadline_ms, &work->replies[index], err);
 }
 
-static bool is_released(const json_t *reply)
+/* What the guests are to do so that all are open again. */
+enum way_back { NOTHING, OPEN_GATES, RECONNECT };
+
+static enum way_back way_back_of(const json_t *reply)
 {
 	const char *state = json_string_value(json_object_get(reply, "state"));
 
-	return state && (strcmp(state, "released") == 0 || strcmp(state, "reopened") == 0);
+	if (!state || strcmp(state, "open") == 0)
+		return NOTHING;
+	return strcmp(state, "drained") == 0 ? OPEN_GATES : RECONNECT;
 }
 
+/* Who does not answer is left out: the phase that follows tells of it. */
+static int way_back_find(struct fabric_work *work, enum way_back *ret_way, struct err *err)
+{
+	struct err why = ERR_INIT;
+	int rc = replies_create(work, err);
+
+	if (rc < 0)
+		return rc;
+	if (parallel_each(work->cluster->spec.vms, state_one, work, &why) < 0)
+		log_warn("ckpt=%s %s", work->ckpt, why.msg);
+	for (unsigned int i = 0; i < work->cluster->spec.vms; i++) {
+		enum way_back way = way_back_of(work->replies[i]);
+
+		if (way > *ret_way)
+			*ret_way = way;
+	}
+	replies_free(work);
+	return 0;
+}
+
+int fabric_settle(struct cluster *cluster, const char *ckpt, int deadline_ms, struct err *err)
+{
+	struct fabric_work work = {
+		.cluster = cluster, .ckpt = ckpt, .deadline_ms = deadline_ms};
+	enum way_back way = NOTHING;
+	int rc = way_back_find(&work, &way, err);
+
+	if (rc < 0 || way == NOTHING)
+		return rc;
+	return way == RECONNECT ? fabric_reopen(cluster, ckpt, deadline_ms, err)
+				: phase_all(&work, "abort", err);
+}
+
+/* A guest may still be in the middle of a phase that a former daemon has begun, or have a new
+ * agent to which the processes have not come yet. */
 int fabric_abort(struct cluster *cluster, const char *ckpt, int deadline_ms, struct err *err)
 {
 	struct fabric_work work = {
 		.cluster = cluster, .ckpt = ckpt, .deadline_ms = deadline_ms};
-	struct err why = ERR_INIT;
-	bool released = false;
+	int64_t deadline_ns = deadline_in_ms(deadline_ms);
+	enum way_back way = OPEN_GATES;
+	int rc = way_back_find(&work, &way, err);
 
-	work.replies = calloc(cluster->spec.vms, sizeof(*work.replies));
-	if (!work.replies)
-		return err_set(err, ENOMEM, "no memory for the replies of %u VMs",
-			       cluster->spec.vms);
-	if (parallel_each(cluster->spec.vms, state_one, &work, &why) < 0)
-		log_warn("ckpt=%s %s", ckpt, why.msg);
-	for (unsigned int i = 0; i < cluster->spec.vms; i++) {
-		released = released || is_released(work.replies[i]);
-		json_decref(work.replies[i]);
+	while (rc == 0) {
+		rc = way == RECONNECT ? fabric_reopen(cluster, ckpt, deadline_ms, err)
+				      : phase_all(&work, "abort", err);
+		if (rc == 0 || deadline_left_ms(deadline_ns) == 0)
+			break;
+		nanosleep(&(struct timespec){.tv_nsec = AGAIN_MS * NS_PER_MS}, NULL);
+		rc = way_back_find(&work, &way, err);
 	}
-	free(work.replies);
-	work.replies = NULL;
-	return released ? fabric_reopen(cluster, ckpt, deadline_ms, err)
-			: phase_all(&work, "abort", err);
+	return rc;
 }

@@ -11,8 +11,10 @@
  * and what it was doing. */
 int fabric_drain(struct cluster *cluster, const char *ckpt, int deadline_ms, struct err *err);
 
-/* Every process frees all that it has of the fabric. */
-int fabric_release(struct cluster *cluster, const char *ckpt, int deadline_ms, struct err *err);
+/* Every process frees all that it has of the fabric. ret_report gets a new array: of each VM
+ * `vm`, `processes`, and `resources`, what its kernel still had of InfiniBand devices then. */
+int fabric_release(struct cluster *cluster, const char *ckpt, int deadline_ms,
+		   json_t **ret_report, struct err *err);
 
 /*
  * The way back, from wherever the guests are: every process opens its device again, tells where
@@ -21,7 +23,11 @@ int fabric_release(struct cluster *cluster, const char *ckpt, int deadline_ms, s
  */
 int fabric_reopen(struct cluster *cluster, const char *ckpt, int deadline_ms, struct err *err);
 
-/* As fabric_reopen(), or, when no guest had got further than draining, just the gates. */
+/* If a guest is not open, since an earlier way back has failed: try it again. */
+int fabric_settle(struct cluster *cluster, const char *ckpt, int deadline_ms, struct err *err);
+
+/* Give up: as fabric_reopen(), or, when no guest had got further than draining, just the gates.
+ */
 int fabric_abort(struct cluster *cluster, const char *ckpt, int deadline_ms, struct err *err);
 
 #endif

@@ -265,6 +265,12 @@ static void link_take_hello(struct link *link, const struct rpc_msg *msg)
 {
 	const char *nonce = json_string_value(json_object_get(msg->json, "nonce"));
 
+	if (nonce && !*nonce && link_is_up(link)) {
+		link_fail_calls(link, "the agent was started anew");
+		link_send_hello(link);
+		uv_timer_start(&link->timer, link_hello_again, LINK_HELLO_MS, LINK_HELLO_MS);
+		return;
+	}
 	if (!nonce || strcmp(nonce, link->nonce) != 0)
 		return;
 	uv_timer_stop(&link->timer);

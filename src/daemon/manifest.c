@@ -71,14 +71,15 @@ json_t *manifest_make(struct cluster *cluster, const struct manifest_doc *doc)
 	if (machine)
 		json_object_set_new(machine, "cmdline", json_string(doc->image.cmdline));
 	manifest = json_pack(
-		"{s:s,s:s,s:I,s:s,s:s,s:o,s:s,s:o,s:o,s:o,s:o,s:I,s:I,s:b,s:O?}", "cluster",
-		cluster->spec.name, "tag", doc->tag ? doc->tag : "", "created_ns",
+		"{s:s,s:s,s:I,s:s,s:s,s:o,s:s,s:o,s:o,s:o,s:o,s:I,s:I,s:b,s:O?,s:O?}",
+		"cluster", cluster->spec.name, "tag", doc->tag ? doc->tag : "", "created_ns",
 		(json_int_t)doc->created_ns, "host", host, "stasis_version", STASIS_VERSION,
 		"spec", spec_to_json(&cluster->spec), "image_dir", cluster->image_dir,
 		"machine", machine, "images", images_json(&doc->image), "vms",
 		vms_json(cluster, doc), "phases", phases_json(doc), "pause_ns",
 		(json_int_t)doc->pause_ns, "total_ns", (json_int_t)doc->total_ns,
-		"pause_includes_write", (int)doc->pause_includes_write, "run", cluster->run);
+		"pause_includes_write", (int)doc->pause_includes_write, "run", cluster->run,
+		"fabric", doc->fabric);
 	pthread_mutex_unlock(&the_daemon.lock);
 	return manifest;
 }

@@ -34,6 +34,7 @@ struct manifest_doc {
 	struct manifest_vm *vms;
 	struct manifest_phase phases[MANIFEST_PHASES];
 	size_t phase_count;
+	json_t *fabric; /* report of the release, owned, or NULL */
 };
 
 json_t *manifest_make(struct cluster *cluster, const struct manifest_doc *doc);

@@ -76,9 +76,18 @@ class Job:
 
 def await_processes(agent, job, ranks):
     end = time.monotonic() + 120
-    while agent.ask("abort")["processes"] < ranks:
+    while agent.ask("status")["processes"] < ranks:
         if not job.runs() or time.monotonic() > end:
             raise Failed("the processes have not come to the agent:\n" + job.text())
+        time.sleep(0.05)
+
+
+def await_back(agent, ranks):
+    """Until the processes have come to a new agent; a word that is no phase tells how many there are."""
+    end = time.monotonic() + 30
+    while agent.ask("status")["processes"] < ranks:
+        if time.monotonic() > end:
+            raise Failed("the processes have not come back to the agent")
         time.sleep(0.05)
 
 
@@ -164,30 +173,42 @@ def show(times):
                      for phase, found in times.items() if found)
 
 
-def arguments():
-    parser = argparse.ArgumentParser(description=__doc__)
+def parser(description):
+    """The options that programs of this kind share."""
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--library", default=str(TOP / "build/release/lib/libarmci.so.0"), help="the libarmci to run on")
     parser.add_argument("--agent", default=str(TOP / "build/release/libexec/stasis-agent"))
     parser.add_argument("--build-dir", help="where the program is compiled (a temporary directory)")
     parser.add_argument("--cflags", default="", help="for the program, as for a sanitizer")
     parser.add_argument("--env", action="append", default=[], metavar="NAME=VALUE")
-    parser.add_argument("--programs", default="stress", help="stress, and others of the suite, separated by commas")
-    parser.add_argument("--mode", default="ofi", help="shm, ofi, mixed, separated by commas")
-    parser.add_argument("--ranks", default="4", help="numbers of ranks, separated by commas")
-    parser.add_argument("--cycles", type=int, default=20)
-    parser.add_argument("--apart", type=float, default=0.1, metavar="SECONDS", help="most time from cycle to cycle")
-    parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--slow", type=int, default=1)
     parser.add_argument("--deadline", type=int, default=600, metavar="SECONDS", help="of a job")
-    return parser.parse_args()
+    return parser
+
+
+def arguments():
+    more = parser(__doc__)
+    more.add_argument("--programs", default="stress", help="stress, and others of the suite, separated by commas")
+    more.add_argument("--mode", default="ofi", help="shm, ofi, mixed, separated by commas")
+    more.add_argument("--ranks", default="4", help="numbers of ranks, separated by commas")
+    more.add_argument("--cycles", type=int, default=20)
+    more.add_argument("--apart", type=float, default=0.1, metavar="SECONDS", help="most time from cycle to cycle")
+    more.add_argument("--seed", type=int, default=1)
+    return more.parse_args()
+
+
+def suite_of(options):
+    """The conformance suite's ways to build its programs and to make their environment."""
+    words = ["--library", options.library, "--slow", str(options.slow), "--cflags=" + options.cflags]
+    words += ["--env=" + one for one in options.env]
+    if options.build_dir:
+        words += ["--build-dir", options.build_dir]
+    return run_conformance.Suite(run_conformance.parse(words))
 
 
 def main():
     options = arguments()
-    parsed = run_conformance.parse(["--library", options.library, "--slow", str(options.slow)] +
-                                           (["--build-dir", options.build_dir] if options.build_dir else []) +
-                                           ["--cflags=" + options.cflags] + ["--env=" + one for one in options.env])
-    suite = run_conformance.Suite(parsed)
+    suite = suite_of(options)
     passed = failed = 0
     programs = options.programs.split(",")
     if not all([suite.build(program) for program in programs]):

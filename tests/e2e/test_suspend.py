@@ -81,16 +81,50 @@ def end_stress(host, cluster, job):
     check(job.code == 0, "the job ended with %d: %s" % (job.code, job.read()[-2000:]))
 
 
+class Scene:
+    """A cluster with the job in it, which must end well."""
+
+    def __init__(self, cluster):
+        self.cluster, self.host = cluster, Host()
+
+    def __enter__(self):
+        self.host.__enter__()
+        self.host.up(self.cluster, vms=VMS, memory="512M", extra=EXTRA)
+        put_stress(self.host, self.cluster)
+        self.job = start_stress(self.host, self.cluster)
+        self.wait_contexts()
+        return self
+
+    def __exit__(self, kind, value, trace):
+        try:
+            if kind is None:
+                self.wait_contexts()
+                end_stress(self.host, self.cluster, self.job)
+                self.host.down(self.cluster)
+        finally:
+            self.host.__exit__(kind, value, trace)
+
+    def wait_contexts(self):
+        wait_contexts(self.host, self.cluster, self.job)
+
+    def checkpoint_fails(self, words):
+        done = self.host.run("checkpoint", self.cluster, check_exit=False)
+        check(done.returncode != 0, "the checkpoint succeeds")
+        for word in words:
+            check(word in done.stderr, "no \"%s\" in: %s" % (word, done.stderr))
+
+    def daemon_with(self, fault):
+        self.host.stop_daemon()
+        self.host.start_daemon({"STASIS_FAULT": fault})
+
+
 def run_cycles(cluster, kill):
     """Checkpoints at random instants; before each, the ranks use the device that came after the one before."""
     chance = random.Random(cluster)
-    with Host() as host:
-        host.up(cluster, vms=VMS, memory="512M", extra=EXTRA)
-        put_stress(host, cluster)
-        job = start_stress(host, cluster)
-        seen = set()
+    with Scene(cluster) as scene:
+        host, seen = scene.host, set()
         for cycle in range(CYCLES):
-            wait_contexts(host, cluster, job)
+            scene.wait_contexts()
             names = tuple(devices(host, cluster, 0))
             check(len(names) == 1 and names not in seen, "cycle %d: devices %s, seen %s" % (cycle, names, sorted(seen)))
             seen.add(names)
@@ -103,9 +137,16 @@ def run_cycles(cluster, kill):
                 host.run("restart", cluster)
             print("cycle %d: checkpoint %.1f s%s, device was %s" % (
                 cycle + 1, taken - begin, ", restart %.1f s" % (time.monotonic() - taken) if kill else "", names[0]), flush=True)
-        wait_contexts(host, cluster, job)
-        end_stress(host, cluster, job)
-        host.down(cluster)
+        check_evidence(host, cluster)
+
+
+def check_evidence(host, cluster):
+    """Every checkpoint says of every VM that all its ranks had let go of the device."""
+    for checkpoint in host.checkpoints(cluster):
+        report = host.json("show", checkpoint["id"])["manifest"]["fabric"]
+        check(len(report) == VMS and sum(vm["processes"] for vm in report) == RANKS, "report: %s" % report)
+        for vm in report:
+            check(re.search(r" ctx 0\b", vm["resources"]), "report: %s" % report)
 
 
 def test_checkpoints():
@@ -118,5 +159,76 @@ def test_restarts():
     run_cycles("restarts", True)
 
 
+def test_other_user():
+    """A program that nobody suspends holds the device: no capture while it does, and both go on."""
+    with Scene("otheruser") as scene:
+        host, cluster = scene.host, scene.cluster
+        other = Job(host, cluster, "vm1", "other").start(
+            "env", "LD_LIBRARY_PATH=" + PLACE, "STASIS_ARMCI_CONTROL=", "STASIS_ARMCI_NODE_RANKS=1",
+            "STASIS_ARMCI_TRANSPORT=verbs", "STRESS_UNTIL=" + PLACE + "/never", "mpirun", "--allow-run-as-root", "--oversubscribe",
+            "-H", "localhost:2", "-n", "2", PLACE + "/stress")
+        wait_for("the other program to open the device",
+                 lambda: contexts(host, cluster, 1) >= RANKS // VMS + 2, 60, every=0.3)
+        scene.checkpoint_fails(["vm1", "stress", "InfiniBand device"])
+        scene.wait_contexts()
+        other.check_running()
+        other._call("job.signal", signal=9)
+        wait_for("the other program's end", lambda: contexts(host, cluster, 1) == RANKS // VMS, 60, every=0.3)
+        host.run("checkpoint", cluster)
+
+
+def test_failing_steps():
+    """A step of the checkpoint fails, with the job released or not: it goes on, and the next checkpoint is taken."""
+    with Scene("failing") as scene:
+        for point in ("ckpt.drain", "ckpt.release", "ckpt.ram", "ckpt.resume", "ckpt.reopen"):
+            scene.daemon_with(point + ":1:fail=EIO")
+            scene.checkpoint_fails(["%s: " % point.split(".")[1]])
+            scene.wait_contexts()
+            scene.host.run("checkpoint", scene.cluster)
+
+
+def test_daemon_killed():
+    """stasisd is killed at a step: the next one leads the job back."""
+    with Scene("killed") as scene:
+        for point in ("ckpt.drain", "ckpt.release", "ckpt.state", "ckpt.resume", "ckpt.reopen"):
+            scene.daemon_with(point + ":1:kill")
+            scene.host.run("checkpoint", scene.cluster, check_exit=False)
+            wait_for("the daemon's end", lambda: not scene.host.daemon_pid(), 60)
+            scene.host.start_daemon({})
+            wait_for("the cluster to be idle", lambda: scene.host.status(scene.cluster)["state"] == "running", 120, every=0.2)
+            scene.wait_contexts()
+            scene.host.run("checkpoint", scene.cluster)
+
+
+def test_agent_killed():
+    """A guest's agent is killed again and again; checkpoints fail or not, the job goes on."""
+    with Scene("agents") as scene:
+        taken = 0
+        for cycle in range(6):
+            killer = scene.host.start("exec", "-n", scene.cluster + ":vm1", "--", "sh", "-c",
+                                      "sleep 0.%d; for p in $(pgrep -x stasis-agent); do ls -l /proc/$p/fd | grep -q vport && kill -9 $p; done"
+                                      % (cycle * 15 % 10))
+            taken += scene.host.run("checkpoint", scene.cluster, check_exit=False).returncode == 0
+            killer.kill()
+            killer.wait()
+            scene.wait_contexts()
+        print("%d of 6 checkpoints were taken" % taken, flush=True)
+        scene.host.run("checkpoint", scene.cluster)
+
+
+def test_no_device():
+    """The device does not come back: the checkpoint says so; when it can be made again, the next one leads the job back."""
+    with Scene("nodevice") as scene:
+        host, cluster = scene.host, scene.cluster
+        host.exec(cluster + ":vm1", "sh", "-c", "real=$(command -v rdma) && cp $real /root/rdma && "
+                  "printf '#!/bin/sh\\ncase \"$*\" in *add*) exit 1;; esac\\nexec /root/rdma \"$@\"\\n' >/root/fake && "
+                  "chmod 755 /root/fake && mount --bind /root/fake $real")
+        scene.checkpoint_fails(["reopen", "vm1", "rdma link add"])
+        scene.job.check_running()
+        host.exec(cluster + ":vm1", "sh", "-c", "umount $(command -v rdma)")
+        host.run("checkpoint", cluster)
+
+
 if __name__ == "__main__":
-    main([test_checkpoints, test_restarts])
+    main([test_checkpoints, test_restarts, test_other_user, test_failing_steps, test_daemon_killed, test_agent_killed,
+          test_no_device])
