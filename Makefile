@@ -27,6 +27,7 @@ bench: all
 	@bench/growth
 	@bench/nwchem
 	@bench/verbs
+	@bench/suspend
 	@bench/checkpoint
 
 # FUZZ_SECONDS for each fuzz target (default 60).

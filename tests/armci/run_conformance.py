@@ -394,6 +394,15 @@ class Suite:
         return 1 if totals.failed else 0
 
 
+def usual(names, mpi_name):
+    """Without what takes gigabytes, unless it is asked for, and what mpirun.mpich spoils: it may lose the last words of a job
+    that aborts, and ends the survivors of a dead rank itself."""
+    left_out = [] if os.environ.get("CONFORMANCE_LARGE") else ["large"]
+    if mpi_name == "mpich":
+        left_out += ENDINGS
+    return [name for name in names if name not in left_out]
+
+
 def parse(words=None):
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -403,7 +412,7 @@ def parse(words=None):
     what.add_argument("--coverage", metavar="LIB", help="check what the suite calls of LIB's functions")
     parser.add_argument("--ranks", default="1,2,4", help="numbers of ranks (1,2,4)")
     parser.add_argument("--mode", default="all", help="shm, ofi, mixed, a list of them, or all")
-    parser.add_argument("--programs", help="a list of programs (all)")
+    parser.add_argument("--programs", help="a list of programs (all but large, which CONFORMANCE_LARGE=1 adds)")
     parser.add_argument("--only", help="a list of first arguments: modes of init, bad_use, dead_peer (all)")
     parser.add_argument("--mpi", choices=sorted(mpi.MPIRUN), default="openmpi")
     parser.add_argument("--valgrind", action="store_true", help="no error or leak of the library's own")
@@ -425,7 +434,7 @@ def parse(words=None):
     if options.reference:
         options.modes = ["shm"]
         known = [name for name in PROGRAMS if name not in BEYOND_REFERENCE]
-    options.program_names = options.programs.split(",") if options.programs else known
+    options.program_names = options.programs.split(",") if options.programs else usual(known, options.mpi)
     for name in options.program_names:
         if name not in known:
             parser.error(f"no program {name}: there are {', '.join(known)}")

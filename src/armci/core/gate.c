@@ -22,10 +22,10 @@ void gate_left(void)
 	event_signal(&gate.left);
 }
 
-void gate_enter_slow(void)
+void gate_enter_slow(const char *what)
 {
 	do {
-		atomic_store_explicit(&gate.depth, 0, memory_order_release);
+		atomic_store_explicit(&gate.inside, NULL, memory_order_release);
 		gate_left();
 		for (;;) {
 			uint32_t seen = event_seq(&gate.opened);
@@ -34,19 +34,14 @@ void gate_enter_slow(void)
 				break;
 			event_wait(&gate.opened, seen);
 		}
-		atomic_store_explicit(&gate.depth, 1, memory_order_relaxed);
+		atomic_store_explicit(&gate.inside, what, memory_order_relaxed);
 		atomic_signal_fence(memory_order_seq_cst);
 	} while (is_closed());
 }
 
 bool gate_try_enter(const char *what)
 {
-	uint32_t depth = atomic_load_explicit(&gate.depth, memory_order_relaxed);
-
-	atomic_store_explicit(&gate.depth, depth + 1, memory_order_relaxed);
-	if (depth > 0)
-		return true;
-	atomic_store_explicit(&gate.what, what, memory_order_relaxed);
+	atomic_store_explicit(&gate.inside, what, memory_order_relaxed);
 	atomic_signal_fence(memory_order_seq_cst);
 	if (!is_closed())
 		return true;
@@ -87,7 +82,7 @@ bool gate_wait_empty(int64_t deadline_ns)
 		uint32_t seen = event_seq(&gate.left);
 		int64_t left_ns;
 
-		if (atomic_load_explicit(&gate.depth, memory_order_acquire) == 0)
+		if (!atomic_load_explicit(&gate.inside, memory_order_acquire))
 			return true;
 		left_ns = deadline_ns - wait_now_ns();
 		if (left_ns <= 0)
@@ -100,4 +95,11 @@ void gate_open(void)
 {
 	atomic_store(&gate.closed, 0);
 	event_signal(&gate.opened);
+}
+
+const char *gate_what(void)
+{
+	const char *what = atomic_load_explicit(&gate.inside, memory_order_relaxed);
+
+	return what ? what : "nothing";
 }

@@ -5,55 +5,47 @@
 
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "armci/core/wait.h"
 
 /*
- * Every operation that uses the transport runs between gate_enter() and gate_leave(). While the
- * gate is closed nobody enters; who is inside finishes its operation and leaves. Once the gate
- * is empty, the thread that closed it has the client side of remote/ for itself, whatever the
- * application does meanwhile: computing, waiting in shared memory, or stopped at the gate.
+ * Every operation that uses the transport runs between gate_enter() and gate_leave(), one
+ * inside at a time (the library's lock), none within another. While the gate is closed nobody
+ * enters; who is inside finishes its operation and leaves. Once the gate is empty, the thread
+ * that closed it has the client side of remote/ for itself, whatever the application does
+ * meanwhile: computing, waiting in shared memory, or stopped at the gate.
  *
- * Entering costs a plain store and a plain load: gate_close() makes the other side's store and
- * load appear in order by membarrier(2), which is paid once for each suspension. One thread at
- * a time enters (the library's lock), so the depth needs no atomic addition.
+ * Passing costs two plain stores and two plain loads: gate_close() makes the other side's store
+ * and load appear in order by membarrier(2), which is paid once for each suspension.
  */
 struct gate {
-	_Atomic uint32_t depth;     /* calls inside each other; 0: outside */
-	_Atomic uint32_t closed;    /* and nobody may enter */
-	_Atomic(const char *) what; /* the outermost operation inside, for messages */
-	struct event left;          /* signalled when the last one leaves a closed gate */
+	_Atomic(const char *) inside; /* the operation, "a put"; NULL: none */
+	_Atomic uint32_t closed;      /* and nobody may enter */
+	struct event left;            /* signalled when somebody leaves a closed gate */
 	struct event opened;
 };
 
 extern struct gate gate;
 
-void gate_enter_slow(void);
+void gate_enter_slow(const char *what);
 void gate_left(void);
 
-/* `what` is a text that stays: "a put". Blocks while the gate is closed. */
+/* `what` is a text that stays. Blocks while the gate is closed. */
 static inline void gate_enter(const char *what)
 {
-	uint32_t depth = atomic_load_explicit(&gate.depth, memory_order_relaxed);
-
-	atomic_store_explicit(&gate.depth, depth + 1, memory_order_relaxed);
-	if (depth > 0)
-		return;
-	atomic_store_explicit(&gate.what, what, memory_order_relaxed);
+	atomic_store_explicit(&gate.inside, what, memory_order_relaxed);
 	atomic_signal_fence(memory_order_seq_cst);
 	if (__builtin_expect(atomic_load_explicit(&gate.closed, memory_order_acquire), 0))
-		gate_enter_slow();
+		gate_enter_slow(what);
 }
 
 static inline void gate_leave(void)
 {
-	uint32_t depth = atomic_load_explicit(&gate.depth, memory_order_relaxed);
-
-	atomic_store_explicit(&gate.depth, depth - 1, memory_order_release);
+	atomic_store_explicit(&gate.inside, NULL, memory_order_release);
 	atomic_signal_fence(memory_order_seq_cst);
-	if (depth == 1 &&
-	    __builtin_expect(atomic_load_explicit(&gate.closed, memory_order_relaxed), 0))
+	if (__builtin_expect(atomic_load_explicit(&gate.closed, memory_order_relaxed), 0))
 		gate_left();
 }
 
@@ -61,7 +53,7 @@ static inline void gate_leave(void)
 bool gate_try_enter(const char *what);
 
 /* In an operation that cannot go on while others are suspended: leave, and enter again once the
- * gate is open. If it is not closed, wait a moment for that. Only at depth 1. */
+ * gate is open. If it is not closed, wait a moment for that. */
 void gate_step_aside(const char *what);
 
 /* The other side; one thread calls these. -ENOSYS: this kernel has no membarrier(2). */
@@ -70,5 +62,7 @@ void gate_close(void);
 /* True once nobody is inside; false when `deadline_ns` (CLOCK_MONOTONIC) has passed. */
 bool gate_wait_empty(int64_t deadline_ns);
 void gate_open(void);
+/* Who is inside, for messages. */
+const char *gate_what(void);
 
 #endif

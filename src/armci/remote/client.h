@@ -109,6 +109,9 @@ void client_request_post(struct peer *peer, void *buffer, size_t bytes);
 /* A request without data, and its answer. */
 void client_ask(struct peer *peer, struct wire_request *head, struct result *result);
 
+/* Until the operations of a handle are locally complete. */
+void client_wait(struct remote_handle *handle);
+
 /* Begin to make sure that RDMA writes are complete at the peer: `handle` or `result` (the other
  * NULL) tells when they are; at once if there were none. */
 void client_flush(struct peer *peer, struct remote_handle *handle, struct result *result);

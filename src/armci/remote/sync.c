@@ -20,14 +20,19 @@ static struct peer *busy_peer(void)
 	return NULL;
 }
 
-void remote_wait(struct remote_handle *handle)
+void client_wait(struct remote_handle *handle)
 {
 	struct patience patience = {0};
+	while (handle->pending)
+		client_step(busy_peer(), &patience);
+}
+
+void remote_wait(struct remote_handle *handle)
+{
 	if (!client.ops)
 		return;
 	gate_enter("a wait");
-	while (handle->pending)
-		client_step(busy_peer(), &patience);
+	client_wait(handle);
 	gate_leave();
 }
 

@@ -240,7 +240,7 @@ void remote_put(int node, uint64_t far, const void *near, const struct xfer *xfe
 				    handle ? handle : &own);
 	}
 	client.ops->kick(peer->link);
-	remote_wait(&own);
+	client_wait(&own);
 	gate_leave();
 }
 
@@ -262,7 +262,7 @@ void remote_get(int node, uint64_t far, void *near, const struct xfer *xfer,
 				   xfer->row, handle ? handle : &own);
 	}
 	client.ops->kick(peer->link);
-	remote_wait(&own);
+	client_wait(&own);
 	gate_leave();
 }
 
@@ -344,7 +344,7 @@ void remote_put_vector(int node, const struct remote_segment *segments, size_t c
 			write_block(peer, segments[i].far, segments[i].near, bytes, &own);
 	}
 	client.ops->kick(peer->link);
-	remote_wait(&own);
+	client_wait(&own);
 	gate_leave();
 }
 
@@ -380,7 +380,7 @@ void remote_get_vector(int node, const struct remote_segment *segments, size_t c
 			read_block(peer, segments[i].far, segments[i].near, bytes, &own);
 	}
 	client.ops->kick(peer->link);
-	remote_wait(&own);
+	client_wait(&own);
 	gate_leave();
 }
 

@@ -45,8 +45,7 @@ static int drain(struct orders_call *call, int64_t deadline_ns, struct err *err)
 	gate_close();
 	remote_drain_begin();
 	if (!gate_wait_empty(deadline_ns))
-		rc = err_set(err, ETIMEDOUT, "it has been in %s for %.1f s",
-			     atomic_load_explicit(&gate.what, memory_order_relaxed),
+		rc = err_set(err, ETIMEDOUT, "it has been in %s for %.1f s", gate_what(),
 			     (double)(wait_now_ns() - begin_ns) / 1e9);
 	if (rc == 0)
 		rc = remote_drain(deadline_ns, err);
