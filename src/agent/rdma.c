@@ -18,10 +18,12 @@
 #include "base/clock.h"
 #include "base/io.h"
 
-#define CLASS   "/sys/class/infiniband"
-#define NOTE    "/run/stasis/rdma"
-#define UVERBS  "/dev/infiniband/uverbs"
-#define DEV_MAX 64
+#define CLASS       "/sys/class/infiniband"
+#define NOTE        "/run/stasis/rdma"
+#define UVERBS      "/dev/infiniband/uverbs"
+#define HOOK_DETACH "/etc/stasis/fabric-detach"
+#define HOOK_ATTACH "/etc/stasis/fabric-attach"
+#define DEV_MAX     64
 
 enum { COMMAND_MS = 10000, ACTIVE_MS = 10000, CHECK_MS = 5 };
 
@@ -99,11 +101,24 @@ void rdma_resources(char *ret_text, size_t size)
 	pclose(pipe);
 }
 
+/* Run a program to its end; its exit status, or -errno. */
+static int program_run(const char *path, char *const argv[], struct err *err)
+{
+	pid_t pid;
+	int rc = posix_spawn(&pid, path, NULL, NULL, argv, environ);
+
+	if (rc != 0)
+		return err_sys(err, rc, "cannot run %s", path);
+	rc = child_wait(pid, deadline_in_ms(COMMAND_MS));
+	if (rc < 0)
+		return err_sys(err, -rc, "waiting for %s", path);
+	return WIFEXITED(rc) ? WEXITSTATUS(rc) : 128 + WTERMSIG(rc);
+}
+
 /* rdma link ACTION DEVICE … */
 static int rdma_run(char *const argv[], struct err *err)
 {
 	const char *command = rdma_command();
-	pid_t pid;
 	int rc;
 
 	if (!command)
@@ -111,19 +126,29 @@ static int rdma_run(char *const argv[], struct err *err)
 			err, ENOENT,
 			"the guest has no rdma command: add iproute2 to its image, or turn "
 			"rdma off");
-	rc = posix_spawn(&pid, command, NULL, NULL, argv, environ);
-	if (rc != 0)
-		return err_sys(err, rc, "cannot run %s", command);
-	rc = child_wait(pid, deadline_in_ms(COMMAND_MS));
-	if (rc < 0)
-		return err_sys(err, -rc, "waiting for rdma link %s %s", argv[2], argv[3]);
-	if (rc != 0)
+	rc = program_run(command, argv, err);
+	if (rc > 0)
 		return err_set(
 			err, EIO,
 			"rdma link %s %s failed: does the guest's kernel have the module "
 			"rdma_rxe?",
 			argv[2], argv[3]);
-	return 0;
+	return rc;
+}
+
+/* A site's own program in the place of what follows: 1 if there is one, and it has succeeded.
+ */
+static int hook_run(const char *path, struct err *err)
+{
+	char *const argv[] = {(char *)path, NULL};
+	int rc;
+
+	if (access(path, X_OK) != 0)
+		return 0;
+	rc = program_run(path, argv, err);
+	if (rc > 0)
+		return err_set(err, EIO, "%s failed with status %d", path, rc);
+	return rc < 0 ? rc : 1;
 }
 
 /* Call `act` for each Soft-RoCE device until it fails; their number, or its -errno. */
@@ -210,10 +235,10 @@ static int device_delete(const char *name, struct err *err)
 int rdma_detach(struct err *err)
 {
 	struct note note;
-	int rc;
+	int rc = hook_run(HOOK_DETACH, err);
 
-	if (!note_read(&note))
-		return 0;
+	if (rc != 0 || !note_read(&note))
+		return rc < 0 ? rc : 0;
 	rc = each_device(device_delete, err);
 	return rc < 0 ? rc : 0;
 }
@@ -221,8 +246,11 @@ int rdma_detach(struct err *err)
 int rdma_restore(struct err *err)
 {
 	struct note note;
+	int rc = hook_run(HOOK_ATTACH, err);
 
-	return note_read(&note) ? rdma_attach(note.netdev, err) : 0;
+	if (rc != 0 || !note_read(&note))
+		return rc < 0 ? rc : 0;
+	return rdma_attach(note.netdev, err);
 }
 
 /* Does the process have a user verbs device open? */

@@ -19,8 +19,12 @@ int rdma_check_unused(struct err *err);
  * without devices. */
 void rdma_resources(char *ret_text, size_t size);
 
-/* Take the device away, if rdma_attach() made one; rdma_restore() then makes another, which is
- * ready when it returns. Both do nothing otherwise, and may be repeated. */
+/*
+ * Take the device away, if rdma_attach() made one; rdma_restore() then makes another, which is
+ * ready when it returns. Both do nothing otherwise, and may be repeated. A site's executables
+ * /etc/stasis/fabric-detach and fabric-attach are run in their places: the one when no process
+ * has the device open, the other returns when there is one whose port is active.
+ */
 int rdma_detach(struct err *err);
 int rdma_restore(struct err *err);
 

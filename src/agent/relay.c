@@ -7,8 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "agent/agent.h"
@@ -229,20 +227,9 @@ void relay_answer(struct agent *agent, const struct rpc_msg *reply)
 
 int relay_open(struct agent *agent, const char *path, struct err *err)
 {
-	struct sockaddr_un addr = {.sun_family = AF_UNIX};
-	struct watch *listener = &agent->relays.listener;
-
-	if (strlen(path) >= sizeof(addr.sun_path))
-		return err_set(err, ENAMETOOLONG, "the socket's path is too long: %s", path);
-	memcpy(addr.sun_path, path, strlen(path) + 1);
-	unlink(path);
-	*listener = (struct watch){.ready = listener_ready};
-	listener->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (listener->fd < 0 ||
-	    bind(listener->fd, (struct sockaddr *)&addr, sizeof(addr)) < 0 ||
-	    chmod(path, 0600) < 0 || listen(listener->fd, SOMAXCONN) < 0)
-		return err_sys(err, errno, "cannot listen on %s", path);
-	return watch_add(agent->epoll_fd, listener, EPOLLIN, err);
+	agent->relays.listener.ready = listener_ready;
+	return watch_listen(agent->epoll_fd, &agent->relays.listener, path, SOCK_STREAM, 0600,
+			    err);
 }
 
 void relay_close(struct agent *agent)

@@ -5,6 +5,7 @@
 
 #include <stdint.h>
 #include <sys/epoll.h>
+#include <sys/types.h>
 
 #include "base/err.h"
 
@@ -23,5 +24,10 @@ struct watch {
 /* Begin to watch watch->fd. Closing the descriptor ends it. */
 int watch_add(int epoll_fd, struct watch *watch, uint32_t events, struct err *err);
 void watch_close(struct watch *watch);
+
+/* Listen on the unix socket `path`, of a type (SOCK_STREAM, …) and with permissions, in place
+ * of one that an earlier agent may have left. */
+int watch_listen(int epoll_fd, struct watch *watch, const char *path, int type, mode_t mode,
+		 struct err *err);
 
 #endif

@@ -229,6 +229,59 @@ def test_no_device():
         host.run("checkpoint", cluster)
 
 
+ATTACH = """#!/bin/sh
+# Another device, on another network device with another address, at each time.
+set -e
+n=$(($(cat /run/fabrics 2>/dev/null || echo 0) + 1))
+echo $n >/run/fabrics
+ip link add link eth0 name fab$n type macvlan mode bridge
+ip addr add 10.9$n.0.$(($(hostname | tr -dc 0-9) + 1))/24 dev fab$n
+ip link set fab$n up
+rdma link add fabric$n type rxe netdev fab$n
+until grep -q ACTIVE /sys/class/infiniband/fabric$n/ports/1/state; do sleep 0.1; done
+"""
+DETACH = """#!/bin/sh
+set -e
+for device in /sys/class/infiniband/*; do
+	rdma link delete ${device##*/}
+done
+[ ! -e /run/fabrics ] || ip link delete fab$(cat /run/fabrics)
+"""
+
+
+def gids(host, cluster):
+    return set(host.exec(cluster + ":vm0", "sh", "-c", "cat /sys/class/infiniband/*/ports/1/gids/*").split()) - {
+        "0000:0000:0000:0000:0000:0000:0000:0000"}
+
+
+def test_site_hooks():
+    """A site's own programs attach and detach: after each restart the device has another name, network device and GID."""
+    with Host() as host:
+        for name, text in (("attach", ATTACH), ("detach", DETACH)):
+            path = os.path.join(host.dir, name)
+            with open(path, "w") as file:
+                file.write(text)
+            os.chmod(path, 0o755)
+        files = "[files]\n/etc/stasis/fabric-attach = %s/attach\n/etc/stasis/fabric-detach = %s/detach\n" % (host.dir, host.dir)
+        cluster, seen = "hooks", set()
+        host.up(cluster, vms=VMS, memory="512M", extra=EXTRA + files)
+        put_stress(host, cluster)
+        job = start_stress(host, cluster)
+        for _ in range(CYCLES):
+            wait_contexts(host, cluster, job)
+            now = gids(host, cluster)
+            check(now and not now & seen, "GIDs %s come again: %s" % (now, seen))
+            seen |= now
+            host.run("checkpoint", cluster)
+            host.kill_vms(cluster)
+            host.run("restart", cluster)
+        wait_contexts(host, cluster, job)
+        check(devices(host, cluster, 0) == ["fabric%d" % CYCLES], "devices: %s" % devices(host, cluster, 0))
+        print("GIDs: %s" % ", ".join(sorted(seen)), flush=True)
+        end_stress(host, cluster, job)
+        host.down(cluster)
+
+
 if __name__ == "__main__":
     main([test_checkpoints, test_restarts, test_other_user, test_failing_steps, test_daemon_killed, test_agent_killed,
-          test_no_device])
+          test_no_device, test_site_hooks])
