@@ -170,18 +170,17 @@ static struct result ask(int node, struct wire_request head, const char *what)
 
 int64_t remote_rmw(int node, enum remote_rmw op, uint64_t far, int64_t value)
 {
-	if (op == REMOTE_ADD_LONG && client.atomics && far % sizeof(int64_t) == 0) {
-		gate_enter("a read-modify-write");
-		int64_t old = adapter_fetch_add(client_peer(node), far, value);
-		gate_leave();
-		return old;
-	}
-	struct result result =
-		ask(node,
-		    (struct wire_request){
-			    .op = WIRE_RMW, .type = (uint8_t)op, .far = far, .value = value},
-		    "a read-modify-write");
-	client_check_status(&client.peers[node], result.status);
+	struct wire_request head = {
+		.op = WIRE_RMW, .type = (uint8_t)op, .far = far, .value = value};
+	struct result result = {0};
+	gate_enter("a read-modify-write");
+	struct peer *peer = client_peer(node);
+	if (op == REMOTE_ADD_LONG && client.atomics && far % sizeof(int64_t) == 0)
+		result.value = adapter_fetch_add(peer, far, value);
+	else
+		client_ask(peer, &head, &result);
+	gate_leave();
+	client_check_status(peer, result.status);
 	return result.value;
 }
 
