@@ -158,18 +158,17 @@ static struct rpc_msg phase_obeyed(struct guest *guest, const char *phase,
 		assert_int_equal(order.deadline_ms, 20000);
 		assert_int_equal(table_fd >= 0, kind == CONTROL_CONNECT);
 		if (table_fd >= 0) {
-			struct {
-				struct control_table head;
-				struct control_row rows[2];
-			} table;
+			struct control_table head;
+			struct control_row rows[2];
 
-			assert_int_equal(pread(table_fd, &table, sizeof(table), 0),
-					 sizeof(table));
-			assert_int_equal(table.head.ranks, 2);
-			assert_int_equal(table.rows[0].bytes, 4);
-			assert_memory_equal(table.rows[0].card, "zero", 4);
-			assert_int_equal(table.rows[1].bytes, 5);
-			assert_memory_equal(table.rows[1].card, "other", 5);
+			assert_int_equal(pread(table_fd, &head, sizeof(head), 0), sizeof(head));
+			assert_int_equal(head.ranks, 2);
+			assert_int_equal(pread(table_fd, rows, sizeof(rows), sizeof(head)),
+					 sizeof(rows));
+			assert_int_equal(rows[0].bytes, 4);
+			assert_memory_equal(rows[0].card, "zero", 4);
+			assert_int_equal(rows[1].bytes, 5);
+			assert_memory_equal(rows[1].card, "other", 5);
 			close(table_fd);
 		}
 		process_report(fds[i], &order, 0, now, "", cards ? cards[i] : "");
