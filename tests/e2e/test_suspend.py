@@ -16,8 +16,9 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "armci"))
 import run_conformance
+import stasis_rpc
 from guest_job import Job
-from harness import BUILD, Host, Skip, check, main, wait_for
+from harness import BUILD, CommandFailed, Host, Skip, check, main, wait_for
 
 PLACE = "/root/armci"
 UNTIL = PLACE + "/until"
@@ -64,8 +65,11 @@ def wait_contexts(host, cluster, job):
     for number in range(VMS):
 
         def all_open(number=number):
-            job.check_running()
-            return contexts(host, cluster, number) >= RANKS // VMS
+            try:
+                job.check_running()
+                return contexts(host, cluster, number) >= RANKS // VMS
+            except (CommandFailed, stasis_rpc.Failure):
+                return False  # an agent that is killed meanwhile: ask the next one
 
         wait_for("the ranks in vm%d to open the device" % number, all_open, 120, every=0.5)
 
