@@ -20,7 +20,8 @@ CYCLES = int(os.environ.get("NWCHEM_CYCLES", "3"))
 VMS = int(os.environ.get("NWCHEM_VMS", "2"))
 RANKS = int(os.environ.get("NWCHEM_RANKS", str(VMS)))
 INPUT = os.path.join(ROOT, "examples", "h2o", "h2o.nw")
-EXTRA = """[network]
+EXTRA = """slots = {slots}
+[network]
 rdma = yes
 [files]
 /usr/local/bin/nwchem = {nwchem}
@@ -39,12 +40,12 @@ def cluster_extra(host):
         raise Skip("%s is not built" % library)
     nwchem = os.path.join(host.dir, "nwchem")
     subprocess.run([os.path.join(ROOT, "scripts", "nwchem-build"), library, nwchem], check=True)
-    return EXTRA.format(nwchem=nwchem, library=library, input=INPUT)
+    return EXTRA.format(slots=(RANKS + VMS - 1) // VMS, nwchem=nwchem, library=library, input=INPUT)
 
 
 def start(host, cluster, name):
     host.exec(cluster + ":all", "mkdir", "-p", "/root/" + name)
-    line = "cd /root/%s && exec mpirun --oversubscribe --map-by node --bind-to none -x STASIS_ARMCI_TRANSPORT=verbs -n %d nwchem /root/h2o.nw"
+    line = "cd /root/%s && exec mpirun --map-by slot --bind-to none -x STASIS_ARMCI_TRANSPORT=verbs -n %d nwchem /root/h2o.nw"
     return Job(host, cluster, "vm0", name).start("sh", "-c", line % (name, RANKS))
 
 
@@ -69,7 +70,7 @@ def result(job):
 def test_energy():
     cluster = "nwchem"
     with Host() as host:
-        host.up(cluster, vms=VMS, memory="512M", extra=cluster_extra(host))
+        host.up(cluster, vms=VMS, memory="512M" if RANKS <= VMS else "1G", extra=cluster_extra(host))
         begin = time.monotonic()
         want = result(start(host, cluster, "whole"))
         print("uninterrupted: %.12f in %d iterations, %.0f s" % (*want, time.monotonic() - begin), flush=True)
