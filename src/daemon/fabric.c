@@ -370,7 +370,9 @@ int fabric_abort(struct cluster *cluster, const char *ckpt, int deadline_ms, str
 	while (rc == 0) {
 		rc = way == RECONNECT ? fabric_reopen(cluster, ckpt, deadline_ms, err)
 				      : phase_all(&work, "abort", err);
-		if (rc == 0 || deadline_left_ms(deadline_ns) == 0)
+		/* With a VM lost the job is lost, too: restart will bring all of it back. */
+		if (rc == 0 || cluster_alive(cluster) < cluster->spec.vms ||
+		    deadline_left_ms(deadline_ns) == 0)
 			break;
 		nanosleep(&(struct timespec){.tv_nsec = AGAIN_MS * NS_PER_MS}, NULL);
 		rc = way_back_find(&work, &way, err);
