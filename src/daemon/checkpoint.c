@@ -25,7 +25,6 @@
 #include "base/log.h"
 #include "base/parallel.h"
 #include "daemon/fabric.h"
-#include "daemon/guest.h"
 #include "daemon/image.h"
 #include "daemon/launch.h"
 #include "daemon/manifest.h"
@@ -131,9 +130,7 @@ static int ckpt_prepare(struct ckpt *ckpt, struct err *err)
 	int rc = ckpt_each(ckpt, prepare_one, err);
 
 	if (rc == 0)
-		rc = guest_ping(ckpt->cluster, AGENT_MS, err);
-	if (rc == 0)
-		rc = fabric_settle(ckpt->cluster, ckpt->id, DRAIN_MS, err);
+		rc = fabric_settle(ckpt->cluster, ckpt->id, AGENT_MS, err);
 	if (rc == 0)
 		rc = prepare_room(ckpt, err);
 	if (rc == 0)

@@ -324,16 +324,14 @@ static enum way_back way_back_of(const json_t *reply)
 	return strcmp(state, "drained") == 0 ? OPEN_GATES : RECONNECT;
 }
 
-/* Who does not answer is left out: the phase that follows tells of it. */
+/* An error if an agent does not answer; the others count all the same. */
 static int way_back_find(struct fabric_work *work, enum way_back *ret_way, struct err *err)
 {
-	struct err why = ERR_INIT;
 	int rc = replies_create(work, err);
 
 	if (rc < 0)
 		return rc;
-	if (parallel_each(work->cluster->spec.vms, state_one, work, &why) < 0)
-		log_warn("ckpt=%s %s", work->ckpt, why.msg);
+	rc = parallel_each(work->cluster->spec.vms, state_one, work, err);
 	for (unsigned int i = 0; i < work->cluster->spec.vms; i++) {
 		enum way_back way = way_back_of(work->replies[i]);
 
@@ -341,7 +339,14 @@ static int way_back_find(struct fabric_work *work, enum way_back *ret_way, struc
 			*ret_way = way;
 	}
 	replies_free(work);
-	return 0;
+	return rc;
+}
+
+static int go_back(struct fabric_work *work, enum way_back way, struct err *err)
+{
+	return way == RECONNECT
+		       ? fabric_reopen(work->cluster, work->ckpt, work->deadline_ms, err)
+		       : phase_all(work, "abort", err);
 }
 
 int fabric_settle(struct cluster *cluster, const char *ckpt, int deadline_ms, struct err *err)
@@ -351,31 +356,29 @@ int fabric_settle(struct cluster *cluster, const char *ckpt, int deadline_ms, st
 	enum way_back way = NOTHING;
 	int rc = way_back_find(&work, &way, err);
 
-	if (rc < 0 || way == NOTHING)
-		return rc;
-	return way == RECONNECT ? fabric_reopen(cluster, ckpt, deadline_ms, err)
-				: phase_all(&work, "abort", err);
+	return rc < 0 || way == NOTHING ? rc : go_back(&work, way, err);
 }
 
 /* A guest may still be in the middle of a phase that a former daemon has begun, or have a new
- * agent to which the processes have not come yet. */
+ * agent to which the processes have not come yet: it is asked again. */
 int fabric_abort(struct cluster *cluster, const char *ckpt, int deadline_ms, struct err *err)
 {
 	struct fabric_work work = {
 		.cluster = cluster, .ckpt = ckpt, .deadline_ms = deadline_ms};
 	int64_t deadline_ns = deadline_in_ms(deadline_ms);
-	enum way_back way = OPEN_GATES;
-	int rc = way_back_find(&work, &way, err);
 
-	while (rc == 0) {
-		rc = way == RECONNECT ? fabric_reopen(cluster, ckpt, deadline_ms, err)
-				      : phase_all(&work, "abort", err);
+	for (;;) {
+		enum way_back way = OPEN_GATES;
+		struct err why = ERR_INIT;
+		int rc;
+
+		if (way_back_find(&work, &way, &why) < 0)
+			log_warn("ckpt=%s %s", ckpt, why.msg);
+		rc = go_back(&work, way, err);
 		/* With a VM lost the job is lost, too: restart will bring all of it back. */
 		if (rc == 0 || cluster_alive(cluster) < cluster->spec.vms ||
 		    deadline_left_ms(deadline_ns) == 0)
-			break;
+			return rc;
 		nanosleep(&(struct timespec){.tv_nsec = AGAIN_MS * NS_PER_MS}, NULL);
-		rc = way_back_find(&work, &way, err);
 	}
-	return rc;
 }

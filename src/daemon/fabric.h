@@ -23,7 +23,8 @@ int fabric_release(struct cluster *cluster, const char *ckpt, int deadline_ms,
  */
 int fabric_reopen(struct cluster *cluster, const char *ckpt, int deadline_ms, struct err *err);
 
-/* If a guest is not open, since an earlier way back has failed: try it again. */
+/* Every agent answers; if a guest is not open, since an earlier way back has failed, try it
+ * again. */
 int fabric_settle(struct cluster *cluster, const char *ckpt, int deadline_ms, struct err *err);
 
 /* Give up: as fabric_reopen(), or, when no guest had got further than draining, just the gates.

@@ -87,18 +87,3 @@ int guest_set_clocks(struct cluster *cluster, int timeout_ms, struct err *err)
 
 	return parallel_each(cluster->spec.vms, clock_one, &work, err);
 }
-
-static int ping_one(size_t index, void *arg, struct err *err)
-{
-	const struct guest_work *work = arg;
-
-	return node_ask(&work->cluster->nodes[index], json_pack("{s:s}", "op", "ping"),
-			work->timeout_ms, NULL, err);
-}
-
-int guest_ping(struct cluster *cluster, int timeout_ms, struct err *err)
-{
-	struct guest_work work = {.cluster = cluster, .timeout_ms = timeout_ms};
-
-	return parallel_each(cluster->spec.vms, ping_one, &work, err);
-}

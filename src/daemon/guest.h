@@ -16,7 +16,4 @@ int guest_set_clocks(struct cluster *cluster, int timeout_ms, struct err *err);
 /* All VMs at once: the files and directories of the spec, with the directories they are in. */
 int guest_put_files(struct cluster *cluster, struct err *err);
 
-/* All VMs at once: does the agent answer? */
-int guest_ping(struct cluster *cluster, int timeout_ms, struct err *err);
-
 #endif
