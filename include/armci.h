@@ -407,26 +407,29 @@ void ARMCI_Group_get_world(ARMCI_Group *group_out);
 int ARMCI_Absolute_id(ARMCI_Group *group, int group_rank);
 
 /* ---- Where ranks run ----
- * Nodes have numbers from 0, in the order of their lowest ranks. There is one kind of domain:
- * the ranks that share a node's memory.
+ * There is one kind of domain: consecutive ranks that share a node's memory. Domains have
+ * numbers from 0, in the order of their ranks. A node whose ranks are not all neighbours (as
+ * when the launcher deals them out in turn) has several: Global Arrays takes it for granted
+ * that the ranks of a domain are consecutive. Transfers between them go through shared memory
+ * all the same, and ARMCI_Same_node and the scopes of the armci_msg functions go by nodes.
  */
 enum armci_domain_e { ARMCI_DOMAIN_SMP = 0 };
 typedef int armci_domain_t;
 
-/* Number of ranks on node `id`; negative: the caller's node. */
+/* Number of ranks in domain `id`; negative: the caller's. */
 int armci_domain_nprocs(armci_domain_t domain, int id);
-/* The node of rank glob_proc_id. */
+/* The domain of rank glob_proc_id. */
 int armci_domain_id(armci_domain_t domain, int glob_proc_id);
-/* The rank that is number loc_proc_id, counted from 0, on node `id` (negative: the caller's
- * node). */
+/* The rank that is number loc_proc_id, counted from 0, in domain `id` (negative: the
+ * caller's). */
 int armci_domain_glob_proc_id(armci_domain_t domain, int id, int loc_proc_id);
-/* The caller's node. */
+/* The caller's domain. */
 int armci_domain_my_id(armci_domain_t domain);
-/* Number of nodes. */
+/* Number of domains. */
 int armci_domain_count(armci_domain_t domain);
-/* 1 if rank `proc` is on the caller's node, else 0. */
+/* 1 if rank `proc` is in the caller's domain, else 0. */
 int armci_domain_same_id(armci_domain_t domain, int proc);
-/* The same. */
+/* 1 if rank `proc` is on the caller's node, else 0. */
 int ARMCI_Same_node(int proc);
 /* The same. */
 int armci_sameclusnode(int proc);

@@ -7,7 +7,7 @@
     run_conformance.py --coverage L      every exported function is called by a program (coverage.txt)
     run_conformance.py --library /usr/lib/…/libarmci-openmpi.a --reference    what both have, on the reference
 
-Modes: shm (one node), ofi (each rank a node), mixed (nodes of two ranks). The last line is
+Modes: shm (one node), ofi (each rank a node), mixed (nodes of two ranks), cyclic (dealt out to two nodes). The last line is
 "N passed, N failed, N skipped"; one test is one program at one number of ranks in one mode.
 """
 
@@ -257,8 +257,8 @@ class Suite:
         if self.options.mpi != "openmpi":
             self.totals.say(f"bad_use [{mode}]", 0, "skipped", "mpirun.mpich may lose the last words of a job that aborts")
             return
-        if mode == "mixed":
-            return  # two ranks are one node: as shm
+        if mode in ("mixed", "cyclic"):
+            return  # two ranks are one node, or two: as shm, or ofi
         for name, call, kind in self.bad_modes():
             if not self.is_wanted([name]):
                 continue
@@ -284,7 +284,7 @@ class Suite:
         return found[0] if found else ""
 
     def run_dead_peer(self, mode):
-        if mode == "shm":
+        if mode in ("shm", "cyclic"):
             return
         ranks = 3
         for arguments in filter(self.is_wanted, DEAD_MODES):
@@ -375,7 +375,7 @@ class Suite:
                 continue
             for ranks in options.rank_counts:
                 # Below, the mode is the same as another one.
-                if ranks < {"shm": 1, "ofi": 2, "mixed": 3}[mode] and len(options.modes) > 1:
+                if ranks < {"shm": 1, "ofi": 2, "mixed": 3, "cyclic": 3}[mode] and len(options.modes) > 1:
                     continue
                 for arguments in filter(self.is_wanted, PROGRAMS[program]):
                     self.run_program(program, arguments, ranks, mode)
@@ -411,7 +411,7 @@ def parse(words=None):
     what.add_argument("--library", help="full path of the library to link and run with")
     what.add_argument("--coverage", metavar="LIB", help="check what the suite calls of LIB's functions")
     parser.add_argument("--ranks", default="1,2,4", help="numbers of ranks (1,2,4)")
-    parser.add_argument("--mode", default="all", help="shm, ofi, mixed, a list of them, or all")
+    parser.add_argument("--mode", default="all", help="shm, ofi, mixed, cyclic, a list of them, or all")
     parser.add_argument("--programs", help="a list of programs (all but large, which CONFORMANCE_LARGE=1 adds)")
     parser.add_argument("--only", help="a list of first arguments: modes of init, bad_use, dead_peer (all)")
     parser.add_argument("--mpi", choices=sorted(mpi.MPIRUN), default="openmpi")

@@ -189,7 +189,7 @@ def parser(description):
 def arguments():
     more = parser(__doc__)
     more.add_argument("--programs", default="stress", help="stress, and others of the suite, separated by commas")
-    more.add_argument("--mode", default="ofi", help="shm, ofi, mixed, separated by commas")
+    more.add_argument("--mode", default="ofi", help="shm, ofi, mixed, cyclic, separated by commas")
     more.add_argument("--ranks", default="4", help="numbers of ranks, separated by commas")
     more.add_argument("--cycles", type=int, default=20)
     more.add_argument("--apart", type=float, default=0.1, metavar="SECONDS", help="most time from cycle to cycle")

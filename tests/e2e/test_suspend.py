@@ -238,6 +238,9 @@ ATTACH = """#!/bin/sh
 set -e
 n=$(($(cat /run/fabrics 2>/dev/null || echo 0) + 1))
 echo $n >/run/fabrics
+# Two network devices in one network: each answers for its own addresses only, else frames for the one go to the other.
+echo 1 >/proc/sys/net/ipv4/conf/all/arp_ignore
+echo 2 >/proc/sys/net/ipv4/conf/all/arp_announce
 ip link add link eth0 name fab$n type macvlan mode bridge
 ip addr add 10.9$n.0.$(($(hostname | tr -dc 0-9) + 1))/24 dev fab$n
 ip link set fab$n up

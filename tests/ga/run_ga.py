@@ -118,7 +118,7 @@ def parse_arguments():
     parser.add_argument("--ranks", type=one_of([str(n) for n in range(1, 65)]), default=["1", "2", "4", "8"],
                         help="numbers of ranks, with commas (1,2,4,8)")
     parser.add_argument("--mode", type=one_of(list(mpi.MODES)), default=list(mpi.MODES),
-                        help="shm: one node; ofi: each rank a node; mixed: nodes of two ranks (all three)")
+                        help="shm: one node; ofi: each rank a node; mixed: nodes of two ranks; cyclic: dealt out to two nodes (all)")
     parser.add_argument("--programs", type=one_of(PROGRAMS), default=PROGRAMS, help="names, with commas (all)")
     parser.add_argument("--build-dir", default=os.path.join(ROOT, "build", "tests-ga"), help="where to build (%(default)s)")
     parser.add_argument("--deadline", type=float, default=60.0, help="seconds for each run (%(default)g)")

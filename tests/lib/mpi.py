@@ -17,6 +17,7 @@ MODES = {
     "shm": {},
     "ofi": {"STASIS_ARMCI_NODE_RANKS": "1", "STASIS_ARMCI_TRANSPORT": "ofi"},
     "mixed": {"STASIS_ARMCI_NODE_RANKS": "2", "STASIS_ARMCI_TRANSPORT": "ofi"},
+    "cyclic": {"STASIS_ARMCI_NODES": "2", "STASIS_ARMCI_TRANSPORT": "ofi"},
 }
 KEPT = ("STASIS_ARMCI_STATS", "STASIS_ARMCI_ARENA")
 

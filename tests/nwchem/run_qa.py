@@ -54,7 +54,7 @@ def arguments():
     parser.add_argument("--stock", action="store_true", help="Debian's own NWChem instead, to check the inputs themselves")
     parser.add_argument("--ranks", type=numbers, default=[2], metavar="N,…", help="numbers of ranks (default 2)")
     parser.add_argument("--mode", type=modes, default=["shm"], metavar="MODE,…",
-                        help="shm: all ranks on one node (default); ofi: each rank a node, over libfabric; mixed: nodes of two")
+                        help="shm: all ranks on one node (default); ofi: each rank a node, over libfabric; mixed: nodes of two; cyclic: dealt out to two nodes")
     parser.add_argument("--inputs", type=names, metavar="NAME,…", help="only these")
     parser.add_argument("--subset", choices=SUBSETS, default="ci", help="ci: a few short ones (default); all")
     parser.add_argument("--deadline", type=seconds, default=600, metavar="SECONDS", help="for each run of NWChem (default 600)")

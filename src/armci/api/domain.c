@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Where ranks run: nodes as the job knows them. */
+/* Where ranks run: nodes as the job knows them, and domains, which are the runs of consecutive
+ * ranks on them. */
 #include <armci.h>
 
 #include "armci/api/entry.h"
@@ -14,27 +15,32 @@ static void check_domain(const char *call, armci_domain_t domain)
 		     ARMCI_DOMAIN_SMP);
 }
 
-/* The node meant by a number, of which negative ones are the caller's. */
-static int node_of_id(const char *call, armci_domain_t domain, int id)
+/* The domain meant by a number, of which negative ones are the caller's. */
+static int domain_of_id(const char *call, armci_domain_t domain, int id)
 {
 	check_domain(call, domain);
-	if (id >= job.node_count)
-		fail("%s(node %d): the job has nodes 0 to %d", call, id, job.node_count - 1);
-	return id < 0 ? job.node : id;
+	if (id >= job.domain_count)
+		fail("%s(domain %d): the job has domains 0 to %d", call, id,
+		     job.domain_count - 1);
+	return id < 0 ? job.domain_of[job.rank] : id;
 }
 
-static int node_of_rank(const char *call, int rank)
+static int domain_size(int id)
+{
+	return job.domain_start[id + 1] - job.domain_start[id];
+}
+
+static void check_rank(const char *call, int rank)
 {
 	if (rank < 0 || rank >= job.size)
 		fail("%s(rank %d): there is no such rank: the job has ranks 0 to %d", call,
 		     rank, job.size - 1);
-	return job.node_of[rank];
 }
 
 int armci_domain_nprocs(armci_domain_t domain, int id)
 {
 	entry_begin("armci_domain_nprocs(%d)", id);
-	int count = job_node_size(node_of_id("armci_domain_nprocs", domain, id));
+	int count = domain_size(domain_of_id("armci_domain_nprocs", domain, id));
 	entry_end();
 	return count;
 }
@@ -43,9 +49,10 @@ int armci_domain_id(armci_domain_t domain, int glob_proc_id)
 {
 	entry_begin("armci_domain_id(rank %d)", glob_proc_id);
 	check_domain("armci_domain_id", domain);
-	int node = node_of_rank("armci_domain_id", glob_proc_id);
+	check_rank("armci_domain_id", glob_proc_id);
+	int id = job.domain_of[glob_proc_id];
 	entry_end();
-	return node;
+	return id;
 }
 
 int armci_domain_glob_proc_id(armci_domain_t domain, int id, int loc_proc_id)
@@ -53,11 +60,11 @@ int armci_domain_glob_proc_id(armci_domain_t domain, int id, int loc_proc_id)
 	const char *call = "armci_domain_glob_proc_id";
 
 	entry_begin("%s(%d, %d)", call, id, loc_proc_id);
-	int node = node_of_id(call, domain, id);
-	if (loc_proc_id < 0 || loc_proc_id >= job_node_size(node))
-		fail("%s(node %d, number %d): the node has %d ranks", call, node, loc_proc_id,
-		     job_node_size(node));
-	int rank = job_member(node, loc_proc_id);
+	int which = domain_of_id(call, domain, id);
+	if (loc_proc_id < 0 || loc_proc_id >= domain_size(which))
+		fail("%s(domain %d, number %d): the domain has %d ranks", call, which,
+		     loc_proc_id, domain_size(which));
+	int rank = job.domain_start[which] + loc_proc_id;
 	entry_end();
 	return rank;
 }
@@ -66,16 +73,16 @@ int armci_domain_my_id(armci_domain_t domain)
 {
 	entry_begin("armci_domain_my_id()");
 	check_domain("armci_domain_my_id", domain);
-	int node = job.node;
+	int id = job.domain_of[job.rank];
 	entry_end();
-	return node;
+	return id;
 }
 
 int armci_domain_count(armci_domain_t domain)
 {
 	entry_begin("armci_domain_count()");
 	check_domain("armci_domain_count", domain);
-	int count = job.node_count;
+	int count = job.domain_count;
 	entry_end();
 	return count;
 }
@@ -83,15 +90,22 @@ int armci_domain_count(armci_domain_t domain)
 static int is_same_node(const char *call, int rank)
 {
 	entry_begin("%s(rank %d)", call, rank);
-	int same = node_of_rank(call, rank) == job.node;
+	check_rank(call, rank);
+	int same = job_is_near(rank);
 	entry_end();
 	return same;
 }
 
 int armci_domain_same_id(armci_domain_t domain, int proc)
 {
-	check_domain("armci_domain_same_id", domain);
-	return is_same_node("armci_domain_same_id", proc);
+	const char *call = "armci_domain_same_id";
+
+	entry_begin("%s(rank %d)", call, proc);
+	check_domain(call, domain);
+	check_rank(call, proc);
+	int same = job.domain_of[proc] == job.domain_of[job.rank];
+	entry_end();
+	return same;
 }
 
 int ARMCI_Same_node(int proc)

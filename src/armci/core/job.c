@@ -94,20 +94,30 @@ static void leaders_find(struct identity *all, int *order, int *ret_leader)
 	}
 }
 
-/* Cut into runs of settings.node_ranks instead: finer, never across real nodes. */
+/* The lowest rank of the node that the settings put a rank on. */
+static int leader_set(int rank)
+{
+	return settings.nodes > 0 ? rank % (int)settings.nodes
+				  : rank - rank % (int)settings.node_ranks;
+}
+
+/* Nodes as the settings say instead: finer, never across real nodes. */
 static int leaders_cut(int *leader, struct err *err)
 {
-	int run = (int)settings.node_ranks;
-
+	if (settings.nodes > 0 && settings.node_ranks > 0)
+		return err_set(err, EINVAL,
+			       SETTINGS_PREFIX "NODES and " SETTINGS_PREFIX
+					       "NODE_RANKS exclude each other");
 	for (int i = 0; i < job.size; i++)
-		if (leader[i] != leader[i - i % run])
+		if (leader[i] != leader[leader_set(i)])
 			return err_set(err, EINVAL,
 				       SETTINGS_PREFIX
-				       "NODE_RANKS=%d would put ranks %d and %d into one node, "
-				       "but they are not on one machine",
-				       run, i - i % run, i);
+				       "%s would put ranks %d and %d into one node, but they "
+				       "are not on one machine",
+				       settings.nodes > 0 ? "NODES" : "NODE_RANKS",
+				       leader_set(i), i);
 	for (int i = 0; i < job.size; i++)
-		leader[i] = i - i % run;
+		leader[i] = leader_set(i);
 	return 0;
 }
 
@@ -127,6 +137,17 @@ static void nodes_number(const int *leader)
 	job.node = job.node_of[job.rank];
 	job.node_rank = job.node_rank_of[job.rank];
 	job.node_size = job_node_size(job.node);
+}
+
+static void domains_number(void)
+{
+	job.domain_count = 0;
+	for (int i = 0; i < job.size; i++) {
+		if (i == 0 || job.node_of[i] != job.node_of[i - 1])
+			job.domain_start[job.domain_count++] = i;
+		job.domain_of[i] = job.domain_count - 1;
+	}
+	job.domain_start[job.domain_count] = job.size;
 }
 
 /* Launchers bind ranks to cores: what counts is all the cores that the ranks of the machine
@@ -157,19 +178,22 @@ static int nodes_find(struct err *err)
 	job.node_rank_of = calloc(size, sizeof(*job.node_rank_of));
 	job.node_start = calloc(size + 1, sizeof(*job.node_start));
 	job.members = calloc(size, sizeof(*job.members));
+	job.domain_of = calloc(size, sizeof(*job.domain_of));
+	job.domain_start = calloc(size + 1, sizeof(*job.domain_start));
 	if (!all || !leader || !job.node_of || !job.node_rank_of || !job.node_start ||
-	    !job.members)
+	    !job.members || !job.domain_of || !job.domain_start)
 		return err_set(err, ENOMEM, "no memory for the tables of %d ranks", job.size);
 	identity_fill(&mine);
 	if (MPI_Allgather(&mine, sizeof(mine), MPI_BYTE, all, sizeof(mine), MPI_BYTE, job.comm))
 		return err_set(err, EIO, "MPI_Allgather of the ranks' machines failed");
 	leaders_find(all, job.members, leader);
-	if (settings.node_ranks > 0) {
+	if (settings.node_ranks > 0 || settings.nodes > 0) {
 		ret = leaders_cut(leader, err);
 		if (ret < 0)
 			return ret;
 	}
 	nodes_number(leader);
+	domains_number();
 	job.oversubscribed = machine_is_oversubscribed(all);
 	return 0;
 }
@@ -201,5 +225,7 @@ void job_close(void)
 	free(job.node_rank_of);
 	free(job.node_start);
 	free(job.members);
+	free(job.domain_of);
+	free(job.domain_start);
 	job = (struct job){0};
 }

@@ -18,6 +18,9 @@ struct job {
 	int *node_rank_of;        /* [size] place of each rank within its node, by rank */
 	int *node_start;          /* [node_count + 1] where each node begins in members */
 	int *members;             /* [size] ranks, node after node, ascending within a node */
+	int domain_count;         /* runs of consecutive ranks that are on one node */
+	int *domain_of;           /* [size] run of each rank */
+	int *domain_start;        /* [domain_count + 1] first rank of each run */
 	bool oversubscribed; /* the ranks of this machine outnumber the cores they may use */
 	bool threaded;       /* MPI_THREAD_MULTIPLE: calls may come from several threads */
 };
@@ -27,7 +30,7 @@ extern struct job job;
 /*
  * Collective over `comm`, after settings_read(). Two ranks are on one node if host name, boot
  * id, IPC and PID namespace are the same; with settings.node_ranks the ranks are cut into runs
- * of that many instead.
+ * of that many instead, with settings.nodes dealt out to that many nodes in turn.
  */
 int job_open(MPI_Comm comm, struct err *err);
 void job_close(void);

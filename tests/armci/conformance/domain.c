@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Domains: every rank is on one node, and all queries agree about which. */
+/* Domains: every rank is in one, they are runs of consecutive ranks of one node, and all
+ * queries agree about which. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "conf.h"
 
-/* How many ranks the launcher's settings put on a node, or 0 if they do not say. */
-static int ranks_of_node(void)
+/* A number that the launcher's settings give, or 0. */
+static int setting(const char *name)
 {
-	const char *value = getenv("STASIS_ARMCI_NODE_RANKS");
+	const char *value = getenv(name);
 
 	return value != NULL ? atoi(value) : 0;
 }
@@ -28,8 +29,8 @@ static void test_partition(void)
 		for (int i = 0; i < ranks; i++) {
 			int rank = armci_domain_glob_proc_id(ARMCI_DOMAIN_SMP, id, i);
 
-			CHECK(rank > before && rank < conf_size,
-			      "rank %d is number %d of node %d, behind rank %d", rank, i, id,
+			CHECK((i == 0 || rank == before + 1) && rank < conf_size,
+			      "rank %d is number %d of domain %d, behind rank %d", rank, i, id,
 			      before);
 			before = rank;
 			times[rank]++;
@@ -56,7 +57,8 @@ static void test_own_node(void)
 
 		CHECK_INT(same, armci_domain_same_id(ARMCI_DOMAIN_SMP, r),
 			  "armci_domain_same_id of rank %d", r);
-		CHECK_INT(same, ARMCI_Same_node(r), "ARMCI_Same_node of rank %d", r);
+		if (same)
+			CHECK_INT(1, ARMCI_Same_node(r), "ARMCI_Same_node of rank %d", r);
 	}
 }
 
@@ -79,7 +81,7 @@ static void test_agreement(void)
 /* Where settings group ranks into nodes, queries say so. */
 static void test_settings(void)
 {
-	int per_node = ranks_of_node();
+	int per_node = setting("STASIS_ARMCI_NODE_RANKS");
 
 	if (per_node == 0) {
 		conf_skip("nodes as the settings say", "STASIS_ARMCI_NODE_RANKS is not set");
@@ -93,6 +95,22 @@ static void test_settings(void)
 			  r);
 }
 
+/* Where ranks are dealt out to nodes in turn, neighbours are on different nodes. */
+static void test_cyclic(void)
+{
+	int nodes = setting("STASIS_ARMCI_NODES");
+
+	if (nodes == 0) {
+		conf_skip("ranks dealt out to nodes", "STASIS_ARMCI_NODES is not set");
+		return;
+	}
+	conf_section("ranks dealt out to nodes");
+	CHECK_INT(nodes > 1 ? conf_size : 1, armci_domain_count(ARMCI_DOMAIN_SMP), "domains");
+	for (int r = 0; r < conf_size; r++)
+		CHECK_INT(r % nodes == conf_rank % nodes, ARMCI_Same_node(r),
+			  "ARMCI_Same_node of rank %d", r);
+}
+
 int main(int argc, char **argv)
 {
 	conf_begin(&argc, &argv, "domain");
@@ -100,5 +118,6 @@ int main(int argc, char **argv)
 	test_own_node();
 	test_agreement();
 	test_settings();
+	test_cyclic();
 	return conf_end();
 }

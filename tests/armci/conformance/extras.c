@@ -256,7 +256,7 @@ static void test_same_node(void)
 {
 	conf_section("armci_sameclusnode");
 	for (int k = 0; k < conf_size; k++)
-		CHECK_INT(armci_domain_same_id(ARMCI_DOMAIN_SMP, k), armci_sameclusnode(k),
+		CHECK_INT(ARMCI_Same_node(k), armci_sameclusnode(k),
 			  "armci_sameclusnode of rank %d", k);
 }
 

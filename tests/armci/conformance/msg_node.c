@@ -16,13 +16,15 @@ static void find_nodes(void)
 {
 	node = conf_alloc(sizeof(int) * (size_t)conf_size);
 	masters = conf_alloc(sizeof(int) * (size_t)conf_size);
-	node_count = armci_domain_count(ARMCI_DOMAIN_SMP);
-	node_size = armci_domain_nprocs(ARMCI_DOMAIN_SMP, -1);
-	for (int i = 0; i < node_size; i++)
-		node[i] = armci_domain_glob_proc_id(ARMCI_DOMAIN_SMP, -1, i);
-	for (int i = 0; i < node_count; i++)
-		masters[i] = armci_domain_glob_proc_id(ARMCI_DOMAIN_SMP, i, 0);
+	for (int i = 0; i < conf_size; i++)
+		if (ARMCI_Same_node(i))
+			node[node_size++] = i;
 	is_master = node[0] == conf_rank;
+	masters[conf_rank] = is_master;
+	armci_msg_igop(masters, conf_size, "+");
+	for (int i = 0; i < conf_size; i++)
+		if (masters[i])
+			masters[node_count++] = i;
 }
 
 static long sum_of(const int *ranks, int count)
@@ -141,7 +143,7 @@ static void test_trees(const int *scopes)
 	CHECK_INT(node[0], root, "root of the node's tree");
 	CHECK_INT(is_master, up < 0, "whether there is nobody above in the node's tree");
 	if (up >= 0)
-		CHECK_INT(1, armci_domain_same_id(ARMCI_DOMAIN_SMP, up), "rank %d is here", up);
+		CHECK_INT(1, ARMCI_Same_node(up), "rank %d is here", up);
 	armci_msg_bintree(scopes[2], &root, &up, &left, &right);
 	CHECK_INT(masters[0], root, "root of the tree of nodes");
 	if (!is_master)
