@@ -27,7 +27,9 @@ bench: all
 	@bench/growth
 	@bench/nwchem
 	@bench/verbs
+	@bench/nwchem-vms
 	@bench/suspend
+	@bench/gate
 	@bench/checkpoint
 
 # FUZZ_SECONDS for each fuzz target (default 60).

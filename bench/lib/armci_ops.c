@@ -83,6 +83,23 @@ static void acc_8(long count)
 	bench.accs += count;
 }
 
+/* The least that an atomic add of any size and a fence take: a lock, the add, and an exchange
+ * that orders the stores before later loads. */
+static void plain_acc(long count)
+{
+	static _Alignas(64) int lock;
+	static _Alignas(64) volatile double sum;
+	int word = 0;
+
+	for (long i = 0; i < count; i++) {
+		while (__atomic_exchange_n(&lock, 1, __ATOMIC_ACQUIRE) != 0)
+			sched_yield();
+		sum = sum + 1.0;
+		__atomic_store_n(&lock, 0, __ATOMIC_RELEASE);
+		__atomic_exchange_n(&word, 1, __ATOMIC_SEQ_CST);
+	}
+}
+
 static void fetch_add(long count)
 {
 	long old;
@@ -314,6 +331,7 @@ static void group_small(void)
 	one("get 8", get_8);
 	one("put+fence 8", put_8);
 	one("acc+fence 8", acc_8);
+	one("plain acc+fence 8", plain_acc);
 	one("fetch-add", fetch_add);
 	one("get value", get_value);
 	one("nb get+wait 8", nb_get_8);

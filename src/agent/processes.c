@@ -12,6 +12,7 @@
 
 #include "agent/agent.h"
 #include "base/clock.h"
+#include "base/hex.h"
 #include "base/log.h"
 
 enum {
@@ -285,13 +286,6 @@ enum control_state processes_state(const struct processes *processes)
 	return most;
 }
 
-static void hex(const uint8_t *bytes, size_t len, char *ret_text)
-{
-	for (size_t i = 0; i < len; i++)
-		snprintf(ret_text + 2 * i, 3, "%02x", bytes[i]);
-	ret_text[2 * len] = '\0';
-}
-
 json_t *processes_cards(const struct processes *processes)
 {
 	char job[2 * CONTROL_JOB_BYTES + 1], card[2 * CONTROL_CARD_MAX + 1];
@@ -305,8 +299,8 @@ json_t *processes_cards(const struct processes *processes)
 
 		if (!row || row->bytes == 0)
 			continue;
-		hex(hello->job, sizeof(hello->job), job);
-		hex(row->card, row->bytes, card);
+		hex_encode(hello->job, sizeof(hello->job), job);
+		hex_encode(row->card, row->bytes, card);
 		json_array_append_new(all, json_pack("{s:s,s:i,s:i,s:s}", "job", job, "ranks",
 						     hello->ranks, "rank", hello->rank, "card",
 						     card));

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/hex.h"
 #include "base/io.h"
 
 enum { ID_MAX = 63, HOST_MAX = 63, NONCE_LEN = 16, MTU_MIN = 576, SLOTS_MAX = 4096 };
@@ -112,16 +113,6 @@ static int decode_nothing(const json_t *json, struct request *request, struct er
 	return 0;
 }
 
-static int hex_digit(char c)
-{
-	const char *digits = "0123456789abcdef";
-	const char *hit = c ? strchr(digits, c | 0x20) : NULL;
-
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	return hit ? (int)(hit - digits) : -1;
-}
-
 /* At most `max` bytes in hexadecimal. */
 static int get_hex(const json_t *json, const char *key, unsigned char *ret_bytes, size_t max,
 		   size_t *ret_len, struct err *err)
@@ -136,14 +127,8 @@ static int get_hex(const json_t *json, const char *key, unsigned char *ret_bytes
 	if (digits % 2 || digits / 2 > max)
 		return err_set(err, EINVAL, "\"%s\" must be at most %zu bytes in hexadecimal",
 			       key, max);
-	for (size_t i = 0; i < digits / 2; i++) {
-		int high = hex_digit(hex[2 * i]);
-		int low = hex_digit(hex[2 * i + 1]);
-
-		if (high < 0 || low < 0)
-			return err_set(err, EINVAL, "\"%s\" is not hexadecimal", key);
-		ret_bytes[i] = (unsigned char)(high << 4 | low);
-	}
+	if (!hex_decode(hex, ret_bytes, digits / 2))
+		return err_set(err, EINVAL, "\"%s\" is not hexadecimal", key);
 	*ret_len = digits / 2;
 	return 0;
 }
@@ -164,14 +149,9 @@ static int parse_mac(const char *text, unsigned char ret_mac[ETH_ALEN], struct e
 {
 	bool good = strlen(text) == 3 * ETH_ALEN - 1;
 
-	for (size_t i = 0; good && i < ETH_ALEN; i++) {
-		int high = hex_digit(text[3 * i]);
-		int low = hex_digit(text[3 * i + 1]);
-
-		good = high >= 0 && low >= 0 && (i == ETH_ALEN - 1 || text[3 * i + 2] == ':');
-		if (good)
-			ret_mac[i] = (unsigned char)(high << 4 | low);
-	}
+	for (size_t i = 0; good && i < ETH_ALEN; i++)
+		good = hex_decode(text + 3 * i, &ret_mac[i], 1) &&
+		       (i == ETH_ALEN - 1 || text[3 * i + 2] == ':');
 	if (!good || (ret_mac[0] & 1))
 		return err_set(err, EINVAL,
 			       "\"mac\" must be a unicast address like "

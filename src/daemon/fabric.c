@@ -12,21 +12,11 @@
 #include "base/log.h"
 #include "base/parallel.h"
 #include "base/rpc.h"
+#include "daemon/cards.h"
 
-/* The largest card, and its length before it. */
 /* An agent tells itself that a deadline has passed; then we do. Who cannot go back is asked
  * again. */
 enum { FABRIC_GRACE_MS = 5000, AGAIN_MS = 200 };
-
-enum { JOB_HEX = 32, CARD_BYTES_MAX = 256, ROW_MAX = CARD_BYTES_MAX + 2, RANKS_MAX = 1 << 16 };
-
-/* All ranks of one job: a row for each, in the form of the operation "cards". */
-struct job_cards {
-	struct job_cards *next;
-	char job[JOB_HEX + 1];
-	size_t ranks;
-	unsigned char (*rows)[ROW_MAX];
-};
 
 struct fabric_work {
 	struct cluster *cluster;
@@ -115,95 +105,6 @@ int fabric_release(struct cluster *cluster, const char *ckpt, int deadline_ms,
 
 /* ---- Cards ---- */
 
-static void jobs_free(struct job_cards *jobs)
-{
-	while (jobs) {
-		struct job_cards *next = jobs->next;
-
-		free(jobs->rows);
-		free(jobs);
-		jobs = next;
-	}
-}
-
-static struct job_cards *job_get(struct job_cards **jobs, const char *job, size_t ranks)
-{
-	struct job_cards *at = *jobs;
-
-	while (at && strcmp(at->job, job) != 0)
-		at = at->next;
-	if (at)
-		return at->ranks == ranks ? at : NULL;
-	at = calloc(1, sizeof(*at));
-	if (at)
-		at->rows = calloc(ranks, sizeof(at->rows[0]));
-	if (!at || !at->rows) {
-		free(at);
-		return NULL;
-	}
-	snprintf(at->job, sizeof(at->job), "%s", job);
-	at->ranks = ranks;
-	at->next = *jobs;
-	*jobs = at;
-	return at;
-}
-
-static int hex_value(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
-/* A card in hexadecimal into its row; false: it is none. */
-static bool row_set(unsigned char row[ROW_MAX], const char *hex)
-{
-	size_t digits = strlen(hex);
-
-	if (digits % 2 || digits / 2 > CARD_BYTES_MAX)
-		return false;
-	row[0] = (unsigned char)(digits / 2 & 0xff);
-	row[1] = (unsigned char)(digits / 2 >> 8);
-	for (size_t i = 0; i < digits / 2; i++) {
-		int high = hex_value(hex[2 * i]), low = hex_value(hex[2 * i + 1]);
-
-		if (high < 0 || low < 0)
-			return false;
-		row[2 + i] = (unsigned char)(high << 4 | low);
-	}
-	return true;
-}
-
-/* One member of a guest's "cards": what a guest says is checked. */
-static int card_take(struct job_cards **jobs, const json_t *card, struct err *err)
-{
-	const char *job = "", *hex = "";
-	int64_t ranks = 0, rank = 0;
-	struct job_cards *entry;
-	int rc = rpc_get_str(card, "job", &job, err);
-
-	if (rc == 0)
-		rc = rpc_get_str(card, "card", &hex, err);
-	if (rc == 0)
-		rc = rpc_get_int(card, "ranks", 1, RANKS_MAX, &ranks, err);
-	if (rc == 0)
-		rc = rpc_get_int(card, "rank", 0, ranks - 1, &rank, err);
-	if (rc < 0)
-		return rc;
-	if (strlen(job) != JOB_HEX)
-		return err_set(err, EBADMSG, "a card of a job without a proper number");
-	entry = job_get(jobs, job, (size_t)ranks);
-	if (!entry)
-		return err_set(
-			err, EBADMSG,
-			"no memory for the cards of %lld ranks, or another number of them "
-			"before",
-			(long long)ranks);
-	if (!row_set(entry->rows[rank], hex))
-		return err_set(err, EBADMSG, "the card of rank %lld is none", (long long)rank);
-	return 0;
-}
-
 static int cards_collect(const struct fabric_work *work, struct job_cards **jobs,
 			 struct err *err)
 {
@@ -215,7 +116,7 @@ static int cards_collect(const struct fabric_work *work, struct job_cards **jobs
 
 		json_array_foreach(cards, k, card)
 		{
-			rc = card_take(jobs, card, err);
+			rc = cards_take(jobs, card, err);
 			if (rc < 0) {
 				err_prefix(err, "%s", work->cluster->nodes[i].config.name);
 				break;
@@ -225,23 +126,6 @@ static int cards_collect(const struct fabric_work *work, struct job_cards **jobs
 	return rc;
 }
 
-/* As many rows from `first` on as one message takes; the first rank that is left. */
-static size_t rows_pack(const struct job_cards *job, size_t first, char *ret_blob,
-			size_t *ret_len)
-{
-	*ret_len = 0;
-	for (; first < job->ranks; first++) {
-		const unsigned char *row = job->rows[first];
-		size_t len = 2 + ((size_t)row[0] | (size_t)row[1] << 8);
-
-		if (*ret_len + len > RPC_AGENT_BLOB_MAX)
-			break;
-		memcpy(ret_blob + *ret_len, row, len);
-		*ret_len += len;
-	}
-	return first;
-}
-
 static int cards_send_job(const struct fabric_work *work, struct node *node,
 			  const struct job_cards *job, char *blob, struct err *err)
 {
@@ -249,7 +133,7 @@ static int cards_send_job(const struct fabric_work *work, struct node *node,
 	int rc = 0;
 
 	while (first < job->ranks && rc == 0) {
-		size_t len, next = rows_pack(job, first, blob, &len);
+		size_t len, next = cards_pack(job, first, blob, RPC_AGENT_BLOB_MAX, &len);
 		json_t *request =
 			json_pack("{s:s,s:s,s:I,s:I}", "op", "cards", "job", job->job, "ranks",
 				  (json_int_t)job->ranks, "first", (json_int_t)first);
@@ -287,7 +171,7 @@ static int reconnect(struct fabric_work *work, struct err *err)
 	work->jobs = jobs;
 	if (rc == 0 && jobs)
 		rc = parallel_each(work->cluster->spec.vms, cards_send_one, work, err);
-	jobs_free(jobs);
+	cards_free(jobs);
 	replies_free(work);
 	return rc < 0 ? rc : phase_all(work, "connect", err);
 }
