@@ -233,6 +233,26 @@ def test_no_device():
         host.run("checkpoint", cluster)
 
 
+def test_vm_lost():
+    """A VM is killed while the job comes back: a clear error, and the last good checkpoint restarts."""
+    with Scene("lost") as scene:
+        host, cluster = scene.host, scene.cluster
+        host.run("checkpoint", cluster)
+        for point in ("ckpt.resume", "ckpt.reopen"):
+            scene.wait_contexts()
+            good = [one["id"] for one in host.checkpoints(cluster)]
+            pid = host.status(cluster)["vms"][1]["pid"]
+            scene.daemon_with("%s:1:run=kill -9 %d" % (point, pid))
+            done = host.run("checkpoint", cluster, check_exit=False)
+            left = [one["id"] for one in host.checkpoints(cluster)]
+            if done.returncode == 0:
+                check(left != good, "a checkpoint was announced that is not there")
+            else:
+                check("vm1" in done.stderr and left == good, "%s: %s" % (left, done.stderr))
+            wait_for("the loss to be seen", lambda: host.status(cluster)["state"] != "running", 30, every=0.2)
+            host.run("restart", cluster)
+
+
 ATTACH = """#!/bin/sh
 # Another device, on another network device with another address, at each time.
 set -e
@@ -291,4 +311,4 @@ def test_site_hooks():
 
 if __name__ == "__main__":
     main([test_checkpoints, test_restarts, test_other_user, test_failing_steps, test_daemon_killed, test_agent_killed,
-          test_no_device, test_site_hooks])
+          test_no_device, test_vm_lost, test_site_hooks])
