@@ -6,10 +6,12 @@
 
 #include <stdbool.h>
 
+#include "armci/core/cpu.h"
+
 /* The library is initialised and not finalised. */
-extern bool entry_open;
+extern CPU_NEAR_DATA bool entry_open;
 /* Calls may come from several threads: take the lock. */
-extern bool entry_threaded;
+extern CPU_NEAR_DATA bool entry_threaded;
 
 /* Slow halves. The format says the call with its arguments: when the library is not
  * initialised, entry_begin_slow() ends the job with a sentence that begins with it. */

@@ -138,8 +138,7 @@ int PARMCI_Finalize(void)
 void ARMCI_Cleanup(void)
 {
 	entry_open = false;
-	if (near_ranks)
-		near_set_fast(false);
+	near_set_fast(false);
 }
 
 void ARMCI_Error(const char *msg, int code)

@@ -86,8 +86,7 @@ void segments_close(void)
 
 uint64_t segment_offset(int rank, const void *address)
 {
-	const struct near_rank *there = &near_ranks[rank];
-	return there->slice + ((uintptr_t)address - there->base);
+	return (uintptr_t)address + near_ranks[rank].offset;
 }
 
 static bool known(int rank, uintptr_t from, size_t bytes)
@@ -113,14 +112,15 @@ struct place segment_find(const struct call *call, const void *address, ptrdiff_
 	const struct near_rank *there = &near_ranks[rank];
 	uint64_t at = from - there->base;
 	struct place place = {.node = job.node_of[rank], .far = segment_offset(rank, address)};
-	bool inside = at < there->bytes && bytes <= there->bytes - at;
+	uint64_t most = near_slice_bytes(rank);
+	bool inside = at < most && bytes <= most - at;
 	if (job_is_near(rank)) {
-		if (inside && arena_is_global(there->slice + at, bytes)) {
+		if (inside && arena_is_global(from + there->offset, bytes)) {
 			place.near = arena_at(place.far);
 			return place;
 		}
 	} else if (inside && (known(rank, from, bytes) ||
-			      remote_check(place.node, there->slice + at, bytes))) {
+			      remote_check(place.node, from + there->offset, bytes))) {
 		return place;
 	}
 	call_fail(

@@ -66,4 +66,8 @@ static inline void cpu_stream_end(void)
 
 #endif
 
+/* Data of the library's own that every operation looks at: reached directly, not through the
+ * dynamic linker's table. */
+#define CPU_NEAR_DATA __attribute__((visibility("hidden")))
+
 #endif

@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "armci/core/cpu.h"
 #include "armci/core/wait.h"
 
 /*
@@ -27,7 +28,7 @@ struct gate {
 	struct event opened;
 };
 
-extern struct gate gate;
+extern CPU_NEAR_DATA struct gate gate;
 
 void gate_enter_slow(const char *what);
 void gate_left(void);

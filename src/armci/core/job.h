@@ -7,6 +7,7 @@
 #include <mpi.h>
 #include <stdbool.h>
 
+#include "armci/core/cpu.h"
 #include "base/err.h"
 
 struct job {
@@ -25,7 +26,7 @@ struct job {
 	bool threaded;       /* MPI_THREAD_MULTIPLE: calls may come from several threads */
 };
 
-extern struct job job;
+extern CPU_NEAR_DATA struct job job;
 
 /*
  * Collective over `comm`, after settings_read(). Two ranks are on one node if host name, boot

@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "armci/core/cpu.h"
 #include "armci/core/wait.h"
 #include "base/err.h"
 
@@ -46,7 +47,7 @@ struct arena {
 
 enum { ARENA_RANK_BLOCK = 64 << 10 };
 
-extern struct arena arena;
+extern CPU_NEAR_DATA struct arena arena;
 
 /* Collective over the node: the lowest rank makes the memfd, others open it through /proc. Uses
  * job and settings. */

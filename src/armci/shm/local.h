@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "armci/core/acc.h"
+#include "armci/core/cpu.h"
 #include "armci/core/xfer.h"
 #include "armci/shm/copy.h"
 #include "armci/shm/lock.h"
@@ -57,13 +58,14 @@ static inline int64_t local_swap_long(void *far, int64_t value)
 	return __atomic_exchange_n((int64_t *)far, value, __ATOMIC_SEQ_CST);
 }
 
+extern CPU_NEAR_DATA int local_fence_word;
+
 /* Make earlier stores visible before later loads and stores: what a fence is inside a node. An
- * exchange orders as a fence does, and the thread sanitizer knows it. */
+ * exchange orders as a fence does, and the thread sanitizer knows it. The word is not on the
+ * stack: the exchange would wait for its initialisation. */
 static inline void local_fence(void)
 {
-	int word = 0;
-
-	__atomic_exchange_n(&word, 1, __ATOMIC_SEQ_CST);
+	__atomic_exchange_n(&local_fence_word, 1, __ATOMIC_SEQ_CST);
 }
 
 #endif
