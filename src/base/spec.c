@@ -52,6 +52,8 @@ enum kind { KIND_TEXT, KIND_COUNT, KIND_SIZE, KIND_DURATION, KIND_BOOL };
 	  "largest packet on that network in bytes, 1280 to 9000")                            \
 	X("network", "rdma", "no", rdma, KIND_BOOL, spec_value_rdma,                          \
 	  "yes: a Soft-RoCE InfiniBand device in each VM")                                    \
+	X("network", "device", "(none)", device, KIND_TEXT, spec_value_device,                \
+	  "device of the host, or emulated card, in each VM but while it is captured")        \
 	X("checkpoint", "every", "0", checkpoint_every_ms, KIND_DURATION, spec_value_every,   \
 	  "time between checkpoints of a run, 1s to 366d; 0: only on request")
 
@@ -151,12 +153,26 @@ static int spec_apply(struct spec *spec, const char *section, const char *key,
 	return rc < 0 ? err_prefix(err, "[%s] %s", section, key) : 0;
 }
 
-/* What a single key cannot show: the VMs fit into the network. */
+static unsigned int word_count(const char *text)
+{
+	unsigned int count = 0;
+
+	for (text += strspn(text, " "); *text; text += strspn(text, " ")) {
+		text += strcspn(text, " ");
+		count++;
+	}
+	return count;
+}
+
+/* What a single key cannot show: the VMs fit into the network, each has its device. */
 static int spec_check_whole(const struct spec *spec, struct err *err)
 {
 	char text[16];
 	unsigned int prefix;
 
+	if (word_count(spec->device) > 1 && word_count(spec->device) != spec->vms)
+		return err_set(err, EINVAL, "[network] device: %u devices for %u VMs",
+			       word_count(spec->device), spec->vms);
 	return spec_address(spec, spec->vms - 1, text, &prefix, err);
 }
 
@@ -531,4 +547,25 @@ int spec_address(const struct spec *spec, unsigned int index, char ret_text[16],
 	*ret_prefix = prefix;
 	inet_ntop(AF_INET, &in, ret_text, 16);
 	return 0;
+}
+
+void spec_device(const struct spec *spec, unsigned int index, char *ret_text, size_t size)
+{
+	const char *at = spec->device + strspn(spec->device, " ");
+	unsigned int skip = word_count(spec->device) > 1 ? index : 0;
+	size_t used = 0;
+
+	for (; skip > 0; skip--) {
+		at += strcspn(at, " ");
+		at += strspn(at, " ");
+	}
+	while (*at && *at != ' ' && used + 1 < size) {
+		if (strncmp(at, "{i}", 3) == 0) {
+			used += (size_t)snprintf(ret_text + used, size - used, "%u", index);
+			at += 3;
+		} else {
+			ret_text[used++] = *at++;
+		}
+	}
+	ret_text[used < size ? used : size - 1] = '\0';
 }

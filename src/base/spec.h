@@ -30,8 +30,10 @@ struct spec {
 	char packages[1024]; /* more Debian packages for the built image, separated by spaces */
 	char subnet[20]; /* private IPv4 network of the VMs, default 10.77.0.0/24; VM i has host
 			    number i+1 */
-	unsigned int mtu; /* 1280 … 9000, default 4500 */
-	bool rdma;        /* a Soft-RoCE device in each VM, default no */
+	unsigned int mtu;  /* 1280 … 9000, default 4500 */
+	bool rdma;         /* a Soft-RoCE device in each VM, default no */
+	char device[1024]; /* hot-plugged devices: one for all VMs, or one for each, separated
+			      by spaces; empty: none. See spec_device(). */
 	struct spec_file
 		files[SPEC_FILES_MAX]; /* [files] guest path = host path, put in at the start */
 	unsigned int file_count;
@@ -64,6 +66,11 @@ int spec_from_json(const json_t *json, struct spec *ret_spec, struct err *err);
 /* IPv4 address of VM `index` as text, and the prefix length. */
 int spec_address(const struct spec *spec, unsigned int index, char ret_text[16],
 		 unsigned int *ret_prefix, struct err *err);
+
+/* The device of VM `index` as QEMU is told it, "{i}" replaced by its number; "" if there is
+ * none.
+ */
+void spec_device(const struct spec *spec, unsigned int index, char *ret_text, size_t size);
 
 /* Parse "512M", "1G" (powers of 1024; plain number: bytes), and "30s", "5m", "1h", "250ms"
  * (plain number: seconds). */

@@ -341,6 +341,27 @@ int spec_value_rdma(struct spec *spec, const struct spec_text *text, struct err 
 	return 0;
 }
 
+int spec_value_device(struct spec *spec, const struct spec_text *text, struct err *err)
+{
+	static const char allowed[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+				      "0123456789._:,=/@{}+- ";
+	char quoted[SPEC_QUOTE_SIZE];
+
+	if (strspn(text->value, allowed) != strlen(text->value) ||
+	    strstr(text->value, "id=") == text->value || strstr(text->value, ",id=") ||
+	    strstr(text->value, ",bus="))
+		return err_set(err, EINVAL,
+			       "%s is no list of devices such as vfio-pci,host=0000:3b:00.2, "
+			       "without id and bus",
+			       spec_quote(text->value, quoted));
+	if (strlen(text->value) >= sizeof(spec->device))
+		return err_set(err, ENAMETOOLONG,
+			       "the list of devices is longer than %zu bytes",
+			       sizeof(spec->device) - 1);
+	snprintf(spec->device, sizeof(spec->device), "%s", text->value);
+	return 0;
+}
+
 int spec_value_every(struct spec *spec, const struct spec_text *text, struct err *err)
 {
 	char quoted[SPEC_QUOTE_SIZE];

@@ -45,6 +45,35 @@ static int phase_all(struct fabric_work *work, const char *phase, struct err *er
 	return parallel_each(work->cluster->spec.vms, phase_one, work, err);
 }
 
+/* ---- The device that is plugged and unplugged ---- */
+
+static int plug_one(size_t index, void *arg, struct err *err)
+{
+	const struct fabric_work *work = arg;
+	struct vm *vm = work->cluster->nodes[index].vm;
+	char device[sizeof(work->cluster->spec.device) + 64];
+
+	spec_device(&work->cluster->spec, (unsigned int)index, device, sizeof(device));
+	return vm ? vm_plug(vm, device, err)
+		  : err_set(err, ESRCH, "%s does not run",
+			    work->cluster->nodes[index].config.name);
+}
+
+static int unplug_one(size_t index, void *arg, struct err *err)
+{
+	const struct fabric_work *work = arg;
+	struct vm *vm = work->cluster->nodes[index].vm;
+
+	return vm ? vm_unplug(vm, deadline_in_ms(work->deadline_ms), err) : 0;
+}
+
+static int plug_all(struct fabric_work *work, parallel_fn one, struct err *err)
+{
+	return work->cluster->spec.device[0]
+		       ? parallel_each(work->cluster->spec.vms, one, work, err)
+		       : 0;
+}
+
 int fabric_drain(struct cluster *cluster, const char *ckpt, int deadline_ms, struct err *err)
 {
 	struct fabric_work work = {
@@ -97,6 +126,8 @@ int fabric_release(struct cluster *cluster, const char *ckpt, int deadline_ms,
 	if (rc < 0)
 		return rc;
 	rc = phase_all(&work, "release", err);
+	if (rc == 0)
+		rc = plug_all(&work, unplug_one, err);
 	if (rc == 0)
 		*ret_report = release_report(&work);
 	replies_free(&work);
@@ -164,8 +195,10 @@ static int cards_send_one(size_t index, void *arg, struct err *err)
 static int reconnect(struct fabric_work *work, struct err *err)
 {
 	struct job_cards *jobs = NULL;
-	int rc = phase_all(work, "reopen", err);
+	int rc = plug_all(work, plug_one, err);
 
+	if (rc == 0)
+		rc = phase_all(work, "reopen", err);
 	if (rc == 0)
 		rc = cards_collect(work, &jobs, err);
 	work->jobs = jobs;

@@ -11,15 +11,16 @@
  * and what it was doing. */
 int fabric_drain(struct cluster *cluster, const char *ckpt, int deadline_ms, struct err *err);
 
-/* Every process frees all that it has of the fabric. ret_report gets a new array: of each VM
+/* Every process frees all that it has of the fabric; then the device of each VM is unplugged.
+ * ret_report gets a new array: of each VM
  * `vm`, `processes`, and `resources`, what its kernel still had of InfiniBand devices then. */
 int fabric_release(struct cluster *cluster, const char *ckpt, int deadline_ms,
 		   json_t **ret_report, struct err *err);
 
 /*
- * The way back, from wherever the guests are: every process opens its device again, tells where
- * others find it (its card), learns the cards of all, and opens its gate. Cards go up from each
- * guest once and down to each guest once.
+ * The way back, from wherever the guests are: devices are plugged, every process opens its
+ * device again, tells where others find it (its card), learns the cards of all, and opens its
+ * gate. Cards go up from each guest once and down to each guest once.
  */
 int fabric_reopen(struct cluster *cluster, const char *ckpt, int deadline_ms, struct err *err);
 

@@ -32,7 +32,7 @@
 #include "vm/net/net.h"
 #include "vm/ram/capture.h"
 
-enum { BOOT_MS = 180000, TEMPLATE_FORMAT = 1, TEMPLATE_JSON_MAX = 64 << 10 };
+enum { BOOT_MS = 180000, TEMPLATE_FORMAT = 2, TEMPLATE_JSON_MAX = 64 << 10 };
 
 int template_ram_fd(uint64_t bytes, struct err *err)
 {
@@ -70,8 +70,8 @@ static void template_key(const struct vm_config *like, char ret_key[DIGEST_HEX_B
 	struct digest *digest = digest_new();
 	char numbers[128];
 
-	snprintf(numbers, sizeof(numbers), "%llu %u %u", (unsigned long long)like->memory_bytes,
-		 like->cpus, like->host_mtu);
+	snprintf(numbers, sizeof(numbers), "%d %llu %u %u", TEMPLATE_FORMAT,
+		 (unsigned long long)like->memory_bytes, like->cpus, like->host_mtu);
 	digest_add_file(digest, like->kernel);
 	digest_add_file(digest, like->initrd);
 	digest_add_file(digest, like->base_disk);

@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "base/parallel.h"
 #include "daemon/cluster.h"
+#include "daemon/fabric.h"
 #include "daemon/guest.h"
 #include "daemon/image.h"
 #include "daemon/launch.h"
@@ -215,6 +216,8 @@ static int up_start(struct cluster *cluster, struct progress *progress, struct e
 	}
 	if (rc == 0)
 		rc = guest_put_files(cluster, err);
+	if (rc == 0 && cluster->spec.device[0])
+		rc = fabric_reopen(cluster, "up", CONFIGURE_MS, err);
 	return rc;
 }
 

@@ -89,6 +89,16 @@ int vm_running(struct vm *vm, bool *ret_running, struct err *err);
 int vm_powerdown(struct vm *vm, int64_t deadline_ns,
 		 struct err *err); /* quit QEMU in an orderly way (QMP quit) */
 
+/*
+ * Hot-plug: one device, behind a root port that is kept free for it. `device` is a device and
+ * its properties as for QEMU's -device, and for an emulated network card "@" and what its
+ * -netdev is to be; neither has an id or a bus. A device is plugged into a running VM, and
+ * unplugged before its state is saved. -ETIMEDOUT: the guest keeps it. Nothing happens if it is
+ * there, or gone, already.
+ */
+int vm_plug(struct vm *vm, const char *device, struct err *err);
+int vm_unplug(struct vm *vm, int64_t deadline_ns, struct err *err);
+
 /* Device state without RAM (x-ignore-shared) of a paused VM into state_fd (a memfd), and back
  * into an `incoming` one. 421 KB, some 11 ms. After saving, vm_resume() goes on as if nothing
  * had been. */

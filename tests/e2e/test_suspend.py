@@ -276,6 +276,57 @@ done
 """
 
 
+PLUGGED = ("virtio-net-pci,mac=52:54:00:99:00:0{i},romfile=@dgram,local.type=unix,local.path=%(dir)s/wire%(near)d,"
+           "remote.type=unix,remote.path=%(dir)s/wire%(far)d")
+PLUGGED_ATTACH = """#!/bin/sh
+# The card that the host has plugged, whatever its name is now, with a Soft-RoCE device on it.
+set -e
+card() { grep -l 52:54:00:99 /sys/class/net/*/address | cut -d/ -f5; }
+n=0
+until [ "$(card)" ]; do [ $((n += 1)) -lt 200 ]; sleep 0.05; done
+cat /sys/class/net/$(card)/ifindex >>/root/cards
+echo 1 >/proc/sys/net/ipv4/conf/all/arp_ignore
+echo 2 >/proc/sys/net/ipv4/conf/all/arp_announce
+ip addr add 10.99.0.$(($(hostname | tr -dc 0-9) + 1))/24 dev $(card)
+ip link set $(card) mtu 4500 up || ip link set $(card) up
+rdma link add plugged$(wc -l </root/cards) type rxe netdev $(card)
+"""
+PLUGGED_DETACH = """#!/bin/sh
+for device in /sys/class/infiniband/*; do
+	[ ! -e "$device" ] || rdma link delete ${device##*/}
+done
+"""
+
+
+def test_plugged_card():
+    """A network card that the host unplugs before the capture and plugs again after it, and after a restart."""
+    if VMS != 2:
+        raise Skip("a wire has two ends")
+    with Host() as host:
+        for name, text in (("attach", PLUGGED_ATTACH), ("detach", PLUGGED_DETACH)):
+            path = os.path.join(host.dir, name)
+            with open(path, "w") as file:
+                file.write(text)
+            os.chmod(path, 0o755)
+        cluster = "plugged"
+        extra = ("[network]\ndevice = %s\n[files]\n/etc/stasis/fabric-attach = %s/attach\n/etc/stasis/fabric-detach = %s/detach\n"
+                 % (" ".join(PLUGGED % {"dir": host.dir, "near": i, "far": 1 - i} for i in range(2)), host.dir, host.dir))
+        host.up(cluster, vms=2, memory="512M", extra=extra)
+        put_stress(host, cluster)
+        job = start_stress(host, cluster)
+        for _ in range(CYCLES):
+            wait_contexts(host, cluster, job)
+            host.run("checkpoint", cluster)
+            host.kill_vms(cluster)
+            host.run("restart", cluster)
+        wait_contexts(host, cluster, job)
+        for number in range(2):
+            cards = host.exec("%s:vm%d" % (cluster, number), "cat", "/root/cards").split()
+            check(len(cards) == CYCLES + 1 and len(set(cards)) == CYCLES + 1, "the cards of vm%d: %s" % (number, cards))
+        end_stress(host, cluster, job)
+        host.down(cluster)
+
+
 def gids(host, cluster):
     return set(host.exec(cluster + ":vm0", "sh", "-c", "cat /sys/class/infiniband/*/ports/1/gids/*").split()) - {
         "0000:0000:0000:0000:0000:0000:0000:0000"}
@@ -311,4 +362,4 @@ def test_site_hooks():
 
 if __name__ == "__main__":
     main([test_checkpoints, test_restarts, test_other_user, test_failing_steps, test_daemon_killed, test_agent_killed,
-          test_no_device, test_vm_lost, test_site_hooks])
+          test_no_device, test_vm_lost, test_site_hooks, test_plugged_card])

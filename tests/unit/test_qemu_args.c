@@ -111,7 +111,7 @@ static void test_every_pci_address_is_pinned(void **state)
 			assert_string_not_equal(places[i], places[count]);
 		count++;
 	}
-	assert_int_equal(count, 6);
+	assert_int_equal(count, 7);
 	assert_true(has_word(argv, "-nodefaults"));
 	assert_true(has_word(argv, "-S"));
 	qemu_args_free(argv);

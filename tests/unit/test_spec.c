@@ -157,6 +157,7 @@ static void test_bad_values(void **state)
 		  "172.16.0.0/11", "1111111111111111111/8"}},
 		{"network", "mtu", {"", "1279", "9001", "-4500", "big"}},
 		{"network", "rdma", {"", "true", "1", "Yes", "nono"}},
+		{"network", "device", {"card,id=x", "id=x", "card,bus=rp1", "a;b", "card\"x"}},
 		{"checkpoint",
 		 "every",
 		 {"", "-1", "999ms", "367d", "1w", "s", "1.5s", "5 m", "18446744073709551615",
@@ -502,6 +503,29 @@ static void test_names(void **state)
 	assert_true(spec_name_valid(name));
 }
 
+static void test_devices(void **state)
+{
+	struct fixture *f = *state;
+	char text[128];
+
+	assert_int_equal(spec_init(&f->spec, "devices", &f->err), 0);
+	spec_device(&f->spec, 1, text, sizeof(text));
+	assert_string_equal(text, "");
+	assert_int_equal(spec_set(&f->spec, "network", "device", "card,mac=52:54:00:00:00:0{i}",
+				  &f->err),
+			 0);
+	spec_device(&f->spec, 7, text, sizeof(text));
+	assert_string_equal(text, "card,mac=52:54:00:00:00:07");
+	assert_int_equal(spec_set(&f->spec, "network", "device",
+				  "vfio-pci,host=0000:3b:00.2  vfio-pci,host=0000:3b:00.5",
+				  &f->err),
+			 0);
+	spec_device(&f->spec, 1, text, sizeof(text));
+	assert_string_equal(text, "vfio-pci,host=0000:3b:00.5");
+	spec_device(&f->spec, 0, text, 9);
+	assert_string_equal(text, "vfio-pci");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -518,6 +542,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_round_trip, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_bad_json, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_addresses, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_devices, setup, teardown),
 		cmocka_unit_test(test_sizes_and_durations),
 		cmocka_unit_test(test_names),
 	};

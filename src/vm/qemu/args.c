@@ -44,6 +44,7 @@ static const char *const args_devices[] = {
 	"virtserialport,bus=serial0.0,nr=1,chardev=agent,name=stasis.agent.0",
 	"virtio-rng-pci,id=rng0,rng=random0,bus=pcie.0,addr=0x5",
 	"virtio-balloon-pci,id=balloon0,free-page-reporting=on,bus=pcie.0,addr=0x6",
+	"pcie-root-port,id=" QEMU_PLUG_BUS ",bus=pcie.0,addr=0x7,chassis=2,slot=2",
 };
 
 const char *qemu_program(void)

@@ -15,6 +15,7 @@ enum { QEMU_FD_RAM = 3, QEMU_FD_TAP = 4, QEMU_FD_QMP = 5 };
 #define QEMU_BLK_DEVICE   "blk0"
 #define QEMU_NODE_DISK    "disk"
 #define QEMU_NODE_NEXT    "next"
+#define QEMU_PLUG_BUS     "rp1"
 
 #define QEMU_LOG          "qemu.log"
 #define QEMU_SOCK_QMP     "qmp.sock"
