@@ -205,19 +205,18 @@ def test_daemon_killed():
 
 
 def test_agent_killed():
-    """A guest's agent is killed again and again; checkpoints fail or not, the job goes on."""
+    """A guest's agent is killed after each step: the checkpoint is taken or not, the job goes on, the next one is taken."""
+    stasis = os.path.join(BUILD, "libexec", "stasis")
+    killer = "for p in $(pgrep -x stasis-agent); do ls -l /proc/$p/fd | grep -q vport && kill -9 $p; done"
     with Scene("agents") as scene:
-        taken = 0
-        for cycle in range(6):
-            killer = scene.host.start("exec", "-n", scene.cluster + ":vm1", "--", "sh", "-c",
-                                      "sleep 0.%d; for p in $(pgrep -x stasis-agent); do ls -l /proc/$p/fd | grep -q vport && kill -9 $p; done"
-                                      % (cycle * 15 % 10))
-            taken += scene.host.run("checkpoint", scene.cluster, check_exit=False).returncode == 0
-            killer.kill()
-            killer.wait()
+        host, cluster, taken = scene.host, scene.cluster, []
+        for point in ("ckpt.precopy", "ckpt.drain", "ckpt.release", "ckpt.resume", "ckpt.reopen"):
+            scene.daemon_with("%s:1:run=timeout 20 %s exec -n %s:vm1 -- sh -c '%s'" % (point, stasis, cluster, killer))
+            if host.run("checkpoint", cluster, check_exit=False).returncode == 0:
+                taken.append(point)
             scene.wait_contexts()
-        print("%d of 6 checkpoints were taken" % taken, flush=True)
-        scene.host.run("checkpoint", scene.cluster)
+            host.run("checkpoint", cluster)
+        print("taken all the same: %s" % (", ".join(taken) or "none"), flush=True)
 
 
 def test_no_device():
@@ -276,6 +275,55 @@ done
 """
 
 
+def gids(host, cluster):
+    return set(host.exec(cluster + ":vm0", "sh", "-c", "cat /sys/class/infiniband/*/ports/1/gids/*").split()) - {
+        "0000:0000:0000:0000:0000:0000:0000:0000"}
+
+
+def hooks(host, attach, detach):
+    """The lines of [files] that put two programs into their places."""
+    lines = "[files]\n"
+    for name, text in (("attach", attach), ("detach", detach)):
+        path = os.path.join(host.dir, name)
+        with open(path, "w") as file:
+            file.write(text)
+        os.chmod(path, 0o755)
+        lines += "/etc/stasis/fabric-%s = %s\n" % (name, path)
+    return lines
+
+
+def run_restarts(host, cluster, vms, extra, before_each):
+    """The job on other devices after each restart."""
+    host.up(cluster, vms=vms, memory="512M", extra=extra)
+    put_stress(host, cluster)
+    job = start_stress(host, cluster)
+    for _ in range(CYCLES):
+        wait_contexts(host, cluster, job)
+        before_each()
+        host.run("checkpoint", cluster)
+        host.kill_vms(cluster)
+        host.run("restart", cluster)
+    wait_contexts(host, cluster, job)
+    return job
+
+
+def test_site_hooks():
+    """A site's own programs attach and detach: after each restart the device has another name, network device and GID."""
+    with Host() as host:
+        cluster, seen = "hooks", set()
+
+        def look():
+            now = gids(host, cluster)
+            check(now and not now & seen, "GIDs %s come again: %s" % (now, seen))
+            seen.update(now)
+
+        job = run_restarts(host, cluster, VMS, EXTRA + hooks(host, ATTACH, DETACH), look)
+        check(devices(host, cluster, 0) == ["fabric%d" % CYCLES], "devices: %s" % devices(host, cluster, 0))
+        print("GIDs: %s" % ", ".join(sorted(seen)), flush=True)
+        end_stress(host, cluster, job)
+        host.down(cluster)
+
+
 PLUGGED = ("virtio-net-pci,mac=52:54:00:99:00:0{i},romfile=@dgram,local.type=unix,local.path=%(dir)s/wire%(near)d,"
            "remote.type=unix,remote.path=%(dir)s/wire%(far)d")
 PLUGGED_ATTACH = """#!/bin/sh
@@ -303,59 +351,13 @@ def test_plugged_card():
     if VMS != 2:
         raise Skip("a wire has two ends")
     with Host() as host:
-        for name, text in (("attach", PLUGGED_ATTACH), ("detach", PLUGGED_DETACH)):
-            path = os.path.join(host.dir, name)
-            with open(path, "w") as file:
-                file.write(text)
-            os.chmod(path, 0o755)
         cluster = "plugged"
-        extra = ("[network]\ndevice = %s\n[files]\n/etc/stasis/fabric-attach = %s/attach\n/etc/stasis/fabric-detach = %s/detach\n"
-                 % (" ".join(PLUGGED % {"dir": host.dir, "near": i, "far": 1 - i} for i in range(2)), host.dir, host.dir))
-        host.up(cluster, vms=2, memory="512M", extra=extra)
-        put_stress(host, cluster)
-        job = start_stress(host, cluster)
-        for _ in range(CYCLES):
-            wait_contexts(host, cluster, job)
-            host.run("checkpoint", cluster)
-            host.kill_vms(cluster)
-            host.run("restart", cluster)
-        wait_contexts(host, cluster, job)
-        for number in range(2):
-            cards = host.exec("%s:vm%d" % (cluster, number), "cat", "/root/cards").split()
-            check(len(cards) == CYCLES + 1 and len(set(cards)) == CYCLES + 1, "the cards of vm%d: %s" % (number, cards))
-        end_stress(host, cluster, job)
-        host.down(cluster)
-
-
-def gids(host, cluster):
-    return set(host.exec(cluster + ":vm0", "sh", "-c", "cat /sys/class/infiniband/*/ports/1/gids/*").split()) - {
-        "0000:0000:0000:0000:0000:0000:0000:0000"}
-
-
-def test_site_hooks():
-    """A site's own programs attach and detach: after each restart the device has another name, network device and GID."""
-    with Host() as host:
-        for name, text in (("attach", ATTACH), ("detach", DETACH)):
-            path = os.path.join(host.dir, name)
-            with open(path, "w") as file:
-                file.write(text)
-            os.chmod(path, 0o755)
-        files = "[files]\n/etc/stasis/fabric-attach = %s/attach\n/etc/stasis/fabric-detach = %s/detach\n" % (host.dir, host.dir)
-        cluster, seen = "hooks", set()
-        host.up(cluster, vms=VMS, memory="512M", extra=EXTRA + files)
-        put_stress(host, cluster)
-        job = start_stress(host, cluster)
-        for _ in range(CYCLES):
-            wait_contexts(host, cluster, job)
-            now = gids(host, cluster)
-            check(now and not now & seen, "GIDs %s come again: %s" % (now, seen))
-            seen |= now
-            host.run("checkpoint", cluster)
-            host.kill_vms(cluster)
-            host.run("restart", cluster)
-        wait_contexts(host, cluster, job)
-        check(devices(host, cluster, 0) == ["fabric%d" % CYCLES], "devices: %s" % devices(host, cluster, 0))
-        print("GIDs: %s" % ", ".join(sorted(seen)), flush=True)
+        cards = " ".join(PLUGGED % {"dir": host.dir, "near": i, "far": 1 - i} for i in range(VMS))
+        extra = "[network]\ndevice = %s\n%s" % (cards, hooks(host, PLUGGED_ATTACH, PLUGGED_DETACH))
+        job = run_restarts(host, cluster, VMS, extra, lambda: None)
+        for number in range(VMS):
+            seen = host.exec("%s:vm%d" % (cluster, number), "cat", "/root/cards").split()
+            check(len(seen) == CYCLES + 1 and len(set(seen)) == CYCLES + 1, "the cards of vm%d: %s" % (number, seen))
         end_stress(host, cluster, job)
         host.down(cluster)
 
