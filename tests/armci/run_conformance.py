@@ -156,6 +156,8 @@ class Suite:
 
     def environment(self, mode):
         environment = mpi.environment(mode=mode, more={"CONFORMANCE_SLOW": str(self.options.slow)})
+        if self.options.valgrind:
+            environment.setdefault("STASIS_ARMCI_ARENA", "128M")  # it looks for pointers in all of it
         if self.options.reference:
             environment["CONFORMANCE_REFERENCE"] = "1"
             # Its other method is wrong for strides that are no multiples of each other.
