@@ -12,17 +12,15 @@ static uint64_t *slice_bytes; /* [job.size] */
 
 int near_open(struct err *err)
 {
+	if (job.size > NEAR_RANKS_MAX)
+		return err_set(err, E2BIG,
+			       "%d ranks are more than the %d that the library is made for",
+			       job.size, NEAR_RANKS_MAX);
 	uint64_t slice = arena.slice_start + (uint64_t)job.node_rank * arena.slice_bytes;
 	uint64_t mine[3] = {(uintptr_t)arena.base + slice, slice, arena.slice_bytes};
 	uint64_t(*all)[3] = malloc((size_t)job.size * sizeof *all);
 	slice_bytes = malloc((size_t)job.size * sizeof *slice_bytes);
 	int ok = all && slice_bytes, everybody = 0;
-	if (job.size > NEAR_RANKS_MAX) {
-		free(all);
-		return err_set(err, E2BIG,
-			       "%d ranks are more than the %d that the library is made for",
-			       job.size, NEAR_RANKS_MAX);
-	}
 	MPI_Allreduce(&ok, &everybody, 1, MPI_INT, MPI_MIN, job.comm);
 	if (!everybody) {
 		free(all);

@@ -34,30 +34,24 @@ static int human(struct vm *vm, const char *line, struct err *err)
 	return text[0] ? err_set(err, EIO, "QEMU of VM %s: %s", vm->config.name, text) : 0;
 }
 
-/* Is there an object of this name below a path? */
-static int present(struct vm *vm, const char *path, const char *name, bool *ret_present,
-		   struct err *err)
+static int plugged(struct vm *vm, bool *ret_plugged, struct err *err)
 {
 	json_t *all = NULL, *one;
 	size_t i;
-	int rc = vm_command(vm, "qom-list", json_pack("{s:s}", "path", path), &all, err);
+	int rc = vm_command(vm, "qom-list", json_pack("{s:s}", "path", "/machine/peripheral"),
+			    &all, err);
 
-	*ret_present = false;
+	*ret_plugged = false;
 	if (rc < 0)
 		return rc;
 	json_array_foreach(all, i, one)
 	{
-		const char *found = json_string_value(json_object_get(one, "name"));
+		const char *name = json_string_value(json_object_get(one, "name"));
 
-		*ret_present |= found && strcmp(found, name) == 0;
+		*ret_plugged |= name && strcmp(name, DEVICE) == 0;
 	}
 	json_decref(all);
 	return 0;
-}
-
-static int plugged(struct vm *vm, bool *ret_plugged, struct err *err)
-{
-	return present(vm, "/machine/peripheral", DEVICE, ret_plugged, err);
 }
 
 /* A value as QMP wants it: numbers and switches have types of their own. */
