@@ -13,7 +13,8 @@ enum {
 	CHUNK_ID_BYTES = 32,
 	NODE_FANOUT = 256,
 	BLOCK_BYTES = NODE_FANOUT * PAGE_BYTES, /* what a node of the lowest level describes */
-	CHUNK_BYTES_MAX = 32 + NODE_FANOUT * CHUNK_ID_BYTES, /* a full node; a page is smaller */
+	CHUNK_BYTES_MAX =
+		32 + NODE_FANOUT * CHUNK_ID_BYTES, /* a full node; a page is smaller */
 };
 
 /* The largest stream: 64 TiB. */
@@ -28,7 +29,8 @@ struct chunk_id {
  * all zero are not stored; a stream of zeros has a root of zeros. */
 struct stream_ref {
 	uint64_t logical_bytes;
-	uint64_t data_bytes; /* of pages that are not all zero, a short last page counted as it is */
+	uint64_t data_bytes; /* of pages that are not all zero, a short last page counted as it
+				is */
 	struct chunk_id root;
 };
 

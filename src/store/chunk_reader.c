@@ -146,8 +146,8 @@ int chunk_check(struct chunk_reader *reader, const struct pack *pack, uint32_t s
 int chunk_reader_segment(struct chunk_reader *reader, const struct pack *pack, uint32_t segment,
 			 void *ret_raw, struct err *err)
 {
-	int rc = pack_segment_read(reader->store->backend, pack, segment, reader->stored, ret_raw,
-				   err);
+	int rc = pack_segment_read(reader->store->backend, pack, segment, reader->stored,
+				   ret_raw, err);
 
 	if (rc == -EBADMSG)
 		store_suspect(reader->store, pack);

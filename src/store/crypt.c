@@ -46,7 +46,8 @@ static int secret_from_file(const char *path, struct crypt_secret *secret, struc
 	return 0;
 }
 
-static int secret_from_command(const char *command, struct crypt_secret *secret, struct err *err)
+static int secret_from_command(const char *command, struct crypt_secret *secret,
+			       struct err *err)
 {
 	FILE *pipe = popen(command, "re");
 	uint8_t *newline;
@@ -57,9 +58,10 @@ static int secret_from_command(const char *command, struct crypt_secret *secret,
 	secret->len = fread(secret->bytes, 1, sizeof(secret->bytes), pipe);
 	status = pclose(pipe);
 	if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
-		return err_set(err, EKEYREJECTED,
-			       "the key command \"%.200s\" failed: it must print the key and exit with 0",
-			       command);
+		return err_set(
+			err, EKEYREJECTED,
+			"the key command \"%.200s\" failed: it must print the key and exit with 0",
+			command);
 	newline = memchr(secret->bytes, '\n', secret->len);
 	if (newline)
 		secret->len = (size_t)(newline - secret->bytes);
@@ -76,7 +78,8 @@ int crypt_secret_load(const char *key_file, const char *key_command,
 	if (!key_file && !key_command)
 		return 0;
 	if (key_file && key_command)
-		return err_set(err, EINVAL, "there are a key file and a key command: name one of them");
+		return err_set(err, EINVAL,
+			       "there are a key file and a key command: name one of them");
 	secret = calloc(1, sizeof(*secret));
 	if (!secret)
 		return err_sys(err, ENOMEM, "key");
@@ -85,10 +88,11 @@ int crypt_secret_load(const char *key_file, const char *key_command,
 	while (rc == 0 && secret->len && secret->bytes[secret->len - 1] == '\n')
 		secret->len--;
 	if (rc == 0 && (secret->len < CRYPT_SECRET_MIN || secret->len > CRYPT_SECRET_MAX))
-		rc = err_set(err, EKEYREJECTED,
-			     "the key has %zu bytes, it must have %d to %d random ones (for instance "
-			     "what `openssl rand -hex 32` prints)",
-			     secret->len, CRYPT_SECRET_MIN, CRYPT_SECRET_MAX);
+		rc = err_set(
+			err, EKEYREJECTED,
+			"the key has %zu bytes, it must have %d to %d random ones (for instance "
+			"what `openssl rand -hex 32` prints)",
+			secret->len, CRYPT_SECRET_MIN, CRYPT_SECRET_MAX);
 	if (rc < 0)
 		crypt_secret_free(secret);
 	else
@@ -114,7 +118,8 @@ static int derive(const void *secret, size_t secret_len, const uint8_t salt[CRYP
 		 EVP_PKEY_CTX_set_hkdf_md(ctx, EVP_sha256()) > 0 &&
 		 EVP_PKEY_CTX_set1_hkdf_salt(ctx, salt, CRYPT_SALT_BYTES) > 0 &&
 		 EVP_PKEY_CTX_set1_hkdf_key(ctx, secret, (int)secret_len) > 0 &&
-		 EVP_PKEY_CTX_add1_hkdf_info(ctx, (const uint8_t *)purpose, (int)strlen(purpose)) > 0 &&
+		 EVP_PKEY_CTX_add1_hkdf_info(ctx, (const uint8_t *)purpose,
+					     (int)strlen(purpose)) > 0 &&
 		 EVP_PKEY_derive(ctx, ret_key, &len) > 0;
 
 	EVP_PKEY_CTX_free(ctx);
@@ -129,12 +134,14 @@ int crypt_create(const struct crypt_secret *secret, const uint8_t store_id[CRYPT
 
 	if (!crypt)
 		return err_sys(err, ENOMEM, "keys");
-	rc = derive(secret->bytes, secret->len, store_id, "stasis chunk ids", crypt->id_key, err);
+	rc = derive(secret->bytes, secret->len, store_id, "stasis chunk ids", crypt->id_key,
+		    err);
 	if (rc == 0)
 		rc = derive(secret->bytes, secret->len, store_id, "stasis objects",
 			    crypt->data_key, err);
 	if (rc == 0)
-		rc = derive(secret->bytes, secret->len, store_id, "stasis check", crypt->check, err);
+		rc = derive(secret->bytes, secret->len, store_id, "stasis check", crypt->check,
+			    err);
 	if (rc < 0)
 		crypt_destroy(crypt);
 	else
@@ -153,7 +160,8 @@ void crypt_destroy(struct crypt *crypt)
 int crypt_object_key(const struct crypt *crypt, const uint8_t salt[CRYPT_SALT_BYTES],
 		     uint8_t ret_key[CRYPT_KEY_BYTES], struct err *err)
 {
-	return derive(crypt->data_key, sizeof(crypt->data_key), salt, "stasis object", ret_key, err);
+	return derive(crypt->data_key, sizeof(crypt->data_key), salt, "stasis object", ret_key,
+		      err);
 }
 
 static void nonce_make(uint64_t number, uint8_t ret_nonce[NONCE_BYTES])
@@ -162,8 +170,8 @@ static void nonce_make(uint64_t number, uint8_t ret_nonce[NONCE_BYTES])
 	memcpy(ret_nonce, &number, sizeof(number));
 }
 
-int crypt_seal(const uint8_t key[CRYPT_KEY_BYTES], uint64_t number, const void *data, size_t len,
-	       void *ret_sealed, struct err *err)
+int crypt_seal(const uint8_t key[CRYPT_KEY_BYTES], uint64_t number, const void *data,
+	       size_t len, void *ret_sealed, struct err *err)
 {
 	EVP_CIPHER_CTX *ctx = EVP_CIPHER_CTX_new();
 	uint8_t nonce[NONCE_BYTES], *out = ret_sealed;

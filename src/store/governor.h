@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Chooses how hard to compress: the level follows what this host's cores and medium have shown. */
+/* Chooses how hard to compress: the level follows what this host's cores and medium have shown.
+ */
 #ifndef STASIS_STORE_GOVERNOR_H
 #define STASIS_STORE_GOVERNOR_H
 
@@ -7,21 +8,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { GOVERNOR_LEVELS = 9 };
-
-/* One level: what it does with guests' memory on one thread. */
-struct governor_level {
-	int level;
-	double bytes_per_ns, ratio;
-	int measured; /* 0: figures of another machine, scaled by what was measured here */
-};
-
 /* Thread-safe. */
 struct governor {
 	pthread_mutex_t lock;
-	int fixed; /* a level, STORE_LEVEL_RAW or STORE_LEVEL_AUTO */
+	int fixed;                 /* a level, STORE_LEVEL_RAW or STORE_LEVEL_AUTO */
 	double write_bytes_per_ns; /* of the medium, until durable */
-	struct governor_level levels[GOVERNOR_LEVELS];
+	/* This machine and its data against the table in governor.c. */
+	double speed, ratio;
+	unsigned int raw_segments; /* stored raw since a level was last tried */
 };
 
 void governor_init(struct governor *governor, int level);

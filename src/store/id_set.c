@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* A set of chunk ids: open addressing, at most half full. Ids are hashes: their bytes are the key. */
+/* A set of chunk ids: open addressing, at most half full. Ids are hashes: their bytes are the
+ * key. */
 #include "store/id_set.h"
 
 #include <errno.h>
@@ -29,7 +30,8 @@ static struct chunk_id *slot_find(const struct id_set *set, const struct chunk_i
 
 bool id_set_has(const struct id_set *set, const struct chunk_id *id)
 {
-	return set->slot_count && !chunk_id_is_zero(id) && !chunk_id_is_zero(slot_find(set, id));
+	return set->slot_count && !chunk_id_is_zero(id) &&
+	       !chunk_id_is_zero(slot_find(set, id));
 }
 
 static int set_grow(struct id_set *set, struct err *err)

@@ -2,9 +2,10 @@
 /*
  * Where every chunk is: all packs of the store and one hash table over their chunks.
  *
- * The table is open addressing over (pack, chunk) numbers, never more than half full. A chunk may
- * be in several packs; each has a slot. A pack that goes leaves the table at once, and memory when
- * nobody holds the index any more. Chunk ids are hashes already: their first bytes are the key.
+ * The table is open addressing over (pack, chunk) numbers, never more than half full. A chunk
+ * may be in several packs; each has a slot. A pack that goes leaves the table at once, and
+ * memory when nobody holds the index any more. Chunk ids are hashes already: their first bytes
+ * are the key.
  */
 #include "store/index.h"
 
@@ -20,8 +21,8 @@
 enum { SLOTS_MIN = 1024 };
 
 struct index {
-	/* Taken by whoever brings packs in, before `lock`: a pack that is added while another thread
-	 * lists the backend would else look as if it were gone. */
+	/* Taken by whoever brings packs in, before `lock`: a pack that is added while another
+	 * thread lists the backend would else look as if it were gone. */
 	pthread_mutex_t intake;
 	pthread_rwlock_t lock;
 	struct pack **packs; /* a number is its place here; NULL: free */
@@ -240,8 +241,8 @@ void index_known(struct index *index, const struct chunk_id *ids, size_t count, 
 
 	pthread_rwlock_rdlock(&index->lock);
 	for (size_t i = 0; i < count; i++)
-		ret_known[i] = !chunk_id_is_zero(&ids[i]) &&
-			       find_locked(index, &ids[i], &place) == 3;
+		ret_known[i] =
+			!chunk_id_is_zero(&ids[i]) && find_locked(index, &ids[i], &place) == 3;
 	pthread_rwlock_unlock(&index->lock);
 }
 
@@ -374,8 +375,8 @@ static int list_suspect(const char *name, const struct backend_stat *stat, void 
 	return 0;
 }
 
-/* Lock held: forget what is gone, mark what stays; what is known is marked in the listing by bytes
- * of UINT64_MAX. */
+/* Lock held: forget what is gone, mark what stays; what is known is marked in the listing by
+ * bytes of UINT64_MAX. */
 static int known_settle(struct index *index, struct listing *listing, struct err *err)
 {
 	bool changed = false;

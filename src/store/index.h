@@ -28,19 +28,20 @@ void index_drop(struct index *index);
 int index_refresh(struct index *index, struct backend *backend, const struct crypt *crypt,
 		  struct err *err);
 
-/* Take a pack over that was just written and is in the backend; it is the index's now, whatever the
- * result. */
+/* Take a pack over that was just written and is in the backend; it is the index's now, whatever
+ * the result. */
 int index_add(struct index *index, struct pack *pack, struct err *err);
 
 /* The best place of a chunk; false if there is none. */
 bool index_find(struct index *index, const struct chunk_id *id, struct place *ret_place);
 
-/* For `count` ids at once: whether a new checkpoint may rely on a stored chunk. Ids of zeros are
- * passed over. */
-void index_known(struct index *index, const struct chunk_id *ids, size_t count, bool *ret_known);
+/* For `count` ids at once: whether a new checkpoint may rely on a stored chunk. Ids of zeros
+ * are passed over. */
+void index_known(struct index *index, const struct chunk_id *ids, size_t count,
+		 bool *ret_known);
 
-/* The packs, for those who go through all of them. The array is the caller's (free()); valid while
- * the index is held. */
+/* The packs, for those who go through all of them. The array is the caller's (free()); valid
+ * while the index is held. */
 int index_packs(struct index *index, struct pack ***ret_packs, size_t *ret_count,
 		struct err *err);
 /* Note it in memory; the backend is told by the caller. */

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Leases: who writes into a store or reads from it now, on whatever host (docs/formats/store.md).
+ * Leases: who writes into a store or reads from it now, on whatever host
+ * (docs/formats/store.md).
  *
- * A lease is an object with the host's boot id, the pid and the process's start time in it. One of
- * this host is over when its process is gone; one of another host when it was not renewed for
- * LEASE_EXPIRES_S by the backend's clock. Whoever holds one looks before it publishes whether it
- * still has it.
+ * A lease is an object with the host's boot id and pid namespace, the pid and the process's
+ * start time in it. One of this host is over when its process is gone; one of another host when
+ * it was not renewed for LEASE_EXPIRES_S by the backend's clock. Whoever holds one looks before
+ * it publishes whether it still has it.
  */
 #include "store/lease.h"
 
@@ -16,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -23,7 +25,7 @@
 #include "base/hex.h"
 #include "base/log.h"
 
-enum { LEASE_BYTES_MAX = 512, BOOT_ID_MAX = 40, STAT_MAX = 1024, START_TIME_FIELD = 22 };
+enum { LEASE_BYTES_MAX = 512, MACHINE_MAX = 80, STAT_MAX = 1024, START_TIME_FIELD = 22 };
 
 struct store_lease {
 	struct store *store;
@@ -31,16 +33,21 @@ struct store_lease {
 	char text[LEASE_BYTES_MAX];
 };
 
-static void boot_id_read(char ret_id[BOOT_ID_MAX])
+/* Where a pid means something: this boot of this host, and this namespace of pids. */
+static void machine_read(char ret_machine[MACHINE_MAX])
 {
 	CLEANUP_FCLOSE FILE *file = fopen("/proc/sys/kernel/random/boot_id", "re");
+	char boot[40] = "unknown";
+	struct stat st = {0};
 
-	snprintf(ret_id, BOOT_ID_MAX, "unknown");
-	if (file && fgets(ret_id, BOOT_ID_MAX, file))
-		ret_id[strcspn(ret_id, "\n")] = '\0';
+	if (file && fgets(boot, sizeof(boot), file))
+		boot[strcspn(boot, "\n")] = '\0';
+	if (stat("/proc/self/ns/pid", &st) < 0)
+		st.st_ino = 0;
+	snprintf(ret_machine, MACHINE_MAX, "%s/%llu", boot, (unsigned long long)st.st_ino);
 }
 
-/* When a process started, in ticks since boot; 0: it is gone, or a zombie. */
+/* When a process started, in ticks since boot; 0: it is gone, or cannot be looked at. */
 static uint64_t start_time(pid_t pid)
 {
 	char path[64], text[STAT_MAX], *at;
@@ -53,9 +60,10 @@ static uint64_t start_time(pid_t pid)
 		return 0;
 	len = fread(text, 1, sizeof(text) - 1, file);
 	text[len] = '\0';
-	/* The name in parentheses may hold anything; the state is the third field. */
+	/* The name in parentheses may hold anything; the state, the third field, is behind it.
+	 */
 	at = strrchr(text, ')');
-	if (!at || strlen(at) < 4 || at[2] == 'Z' || at[2] == 'X')
+	if (!at || strlen(at) < 4)
 		return 0;
 	at += 2;
 	for (int field = 3; at && field < START_TIME_FIELD; field++)
@@ -65,12 +73,13 @@ static uint64_t start_time(pid_t pid)
 
 static void lease_text(char ret_text[LEASE_BYTES_MAX])
 {
-	char host[65] = "", boot[BOOT_ID_MAX];
+	char host[65] = "", machine[MACHINE_MAX];
 
 	gethostname(host, sizeof(host) - 1);
-	boot_id_read(boot);
-	snprintf(ret_text, LEASE_BYTES_MAX, "stasis-lease 1\nboot %s\npid %d\nstart %" PRIu64 "\nhost %s\n",
-		 boot, (int)getpid(), start_time(getpid()), host);
+	machine_read(machine);
+	snprintf(ret_text, LEASE_BYTES_MAX,
+		 "stasis-lease 1\nmachine %s\npid %d\nstart %" PRIu64 "\nhost %s\n", machine,
+		 (int)getpid(), start_time(getpid()), host);
 }
 
 int lease_begin(struct store *store, struct store_lease **ret_lease, struct err *err)
@@ -98,6 +107,11 @@ int lease_begin(struct store *store, struct store_lease **ret_lease, struct err 
 	return rc;
 }
 
+const char *lease_name_get(const struct store_lease *lease)
+{
+	return strchr(lease->object, '/') + 1;
+}
+
 int store_lease_renew(struct store_lease *lease, struct err *err)
 {
 	int rc = lease_check(lease, err);
@@ -112,10 +126,11 @@ int lease_check(struct store_lease *lease, struct err *err)
 	int rc = backend_has(lease->store->backend, lease->object, err);
 
 	if (rc == 0)
-		rc = err_set(err, ESTALE,
-			     "the lease on the store %s is lost: this process stood still for more than "
-			     "%d s",
-			     lease->store->backend->where, LEASE_EXPIRES_S);
+		rc = err_set(
+			err, ESTALE,
+			"the lease on the store %s is lost: this process stood still for more than "
+			"%d s",
+			lease->store->backend->where, LEASE_EXPIRES_S);
 	return rc < 0 ? rc : 0;
 }
 
@@ -158,14 +173,19 @@ int store_lease_begin(struct store *store, const char *checkpoint,
 /* Whether the lease's process can still be at work. */
 static bool lease_alive(const char *text, int64_t age_ns)
 {
-	char boot[BOOT_ID_MAX], here[BOOT_ID_MAX];
-	uint64_t started;
+	char machine[MACHINE_MAX], here[MACHINE_MAX];
+	uint64_t started, is;
 	int pid;
 
-	boot_id_read(here);
-	if (sscanf(text, "stasis-lease 1\nboot %39s\npid %d\nstart %" SCNu64, boot, &pid, &started) == 3 &&
-	    !strcmp(boot, here))
-		return pid > 0 && start_time(pid) == started;
+	machine_read(here);
+	if (sscanf(text, "stasis-lease 1\nmachine %79s\npid %d\nstart %" SCNu64, machine, &pid,
+		   &started) == 3 &&
+	    pid > 0 && !strcmp(machine, here)) {
+		if (kill(pid, 0) < 0 && errno == ESRCH)
+			return false;
+		is = start_time(pid);
+		return is == 0 || is == started;
+	}
 	return age_ns < LEASE_EXPIRES_S * NS_PER_S;
 }
 
@@ -238,7 +258,8 @@ int lease_list(struct store *store, lease_name **ret_names, size_t *ret_count, s
 	int rc = store->backend->ops->now(store->backend, &now_ns, err);
 
 	if (rc == 0)
-		rc = store->backend->ops->list(store->backend, "leases", list_lease, &listing, err);
+		rc = store->backend->ops->list(store->backend, "leases", list_lease, &listing,
+					       err);
 	if (rc == 0)
 		rc = listing_sift(store, &listing, now_ns, err);
 	free(listing.modified_ns);

@@ -42,7 +42,8 @@ static int index_read(struct backend *backend, const struct pack *pack, const ch
 	if (rc == 0)
 		rc = pack_footer_check(footer, raw_header, index, object, err);
 	if (rc == 0 && pack->header.encrypted) {
-		rc = crypt_open(pack->key, PACK_INDEX_NUMBER, index, footer->index_bytes, index, err);
+		rc = crypt_open(pack->key, PACK_INDEX_NUMBER, index, footer->index_bytes, index,
+				err);
 		if (rc < 0)
 			err_prefix(err, "index of %s", object);
 	}
@@ -62,12 +63,13 @@ static int pack_fill(struct backend *backend, const struct crypt *crypt, struct 
 
 	pack_object("packs", pack->name, object);
 	if (pack->bytes < PACK_HEADER_BYTES + PACK_FOOTER_BYTES)
-		return err_set(err, EBADMSG, "%s is damaged: %" PRIu64 " bytes are too few", object,
-			       pack->bytes);
+		return err_set(err, EBADMSG, "%s is damaged: %" PRIu64 " bytes are too few",
+			       object, pack->bytes);
 	rc = backend->ops->read(backend, object, 0, header, sizeof(header), err);
 	if (rc == 0)
 		rc = pack_header_decode(header, object, &pack->header, err);
-	if (rc == 0 && (!pack_name_parse(pack->name, id) || memcmp(id, pack->header.id, sizeof(id))))
+	if (rc == 0 &&
+	    (!pack_name_parse(pack->name, id) || memcmp(id, pack->header.id, sizeof(id))))
 		rc = err_set(err, EBADMSG, "%s is another pack under this name", object);
 	if (rc == 0 && pack->header.encrypted != (crypt != NULL))
 		rc = err_set(err, EBADMSG, "%s is %sencrypted, unlike the store", object,
@@ -127,7 +129,8 @@ int pack_load(struct backend *backend, const struct crypt *crypt, const char *na
 static int segment_damaged(const struct pack *pack, uint32_t segment, const char *what,
 			   struct err *err)
 {
-	return err_set(err, EBADMSG, "pack %s is damaged: segment %" PRIu32 ", at offset %" PRIu64 ", %s",
+	return err_set(err, EBADMSG,
+		       "pack %s is damaged: segment %" PRIu32 ", at offset %" PRIu64 ", %s",
 		       pack->name, segment, pack->segments[segment].offset, what);
 }
 
@@ -143,7 +146,8 @@ int pack_segment_open(const struct pack *pack, uint32_t segment, void *stored, v
 		int rc = crypt_open(pack->key, segment, stored, len, stored, err);
 
 		if (rc == -EBADMSG)
-			rc = segment_damaged(pack, segment, "does not fit its encryption tag", err);
+			rc = segment_damaged(pack, segment, "does not fit its encryption tag",
+					     err);
 		if (rc < 0)
 			return rc;
 		len -= CRYPT_TAG_BYTES;

@@ -29,8 +29,8 @@ int pack_load(struct backend *backend, const struct crypt *crypt, const char *na
 void pack_destroy(struct pack *pack);
 
 /*
- * Read a segment, check and open it: raw_bytes into ret_raw, which has room for SEGMENT_RAW_MAX;
- * `scratch` for SEGMENT_STORED_MAX. -EBADMSG names pack and segment.
+ * Read a segment, check and open it: raw_bytes into ret_raw, which has room for
+ * SEGMENT_RAW_MAX; `scratch` for SEGMENT_STORED_MAX. -EBADMSG names pack and segment.
  */
 int pack_segment_read(struct backend *backend, const struct pack *pack, uint32_t segment,
 		      void *scratch, void *ret_raw, struct err *err);

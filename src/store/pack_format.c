@@ -78,7 +78,8 @@ int pack_header_decode(const uint8_t raw[PACK_HEADER_BYTES], const char *name,
 	uint32_t version = get32(raw + 8), flags = get32(raw + 12);
 
 	if (memcmp(raw, magic_header, sizeof(magic_header)))
-		return err_set(err, EBADMSG, "%s is not a pack, or its header is damaged", name);
+		return err_set(err, EBADMSG, "%s is not a pack, or its header is damaged",
+			       name);
 	if (version > PACK_VERSION)
 		return err_set(err, EPROTONOSUPPORT,
 			       "%s has pack version %" PRIu32
@@ -93,7 +94,8 @@ int pack_header_decode(const uint8_t raw[PACK_HEADER_BYTES], const char *name,
 
 size_t pack_index_raw_bytes(uint32_t segment_count, uint32_t chunk_count)
 {
-	return (size_t)segment_count * PACK_SEGMENT_BYTES + (size_t)chunk_count * PACK_CHUNK_BYTES;
+	return (size_t)segment_count * PACK_SEGMENT_BYTES +
+	       (size_t)chunk_count * PACK_CHUNK_BYTES;
 }
 
 void pack_index_encode(const struct pack_segment *segments, uint32_t segment_count,
@@ -173,11 +175,12 @@ int pack_index_decode(const uint8_t *raw, const struct pack_footer *footer, bool
 		if (rc == 0 && segment->chunk_count > footer->chunk_count - first)
 			rc = -EBADMSG;
 		if (rc == 0)
-			rc = chunks_decode(chunks + (size_t)first * PACK_CHUNK_BYTES, segment, i,
-					   ret_chunks + first);
+			rc = chunks_decode(chunks + (size_t)first * PACK_CHUNK_BYTES, segment,
+					   i, ret_chunks + first);
 		if (rc < 0)
 			return err_set(err, EBADMSG,
-				       "%s is damaged: segment %" PRIu32 " of its index is out of bounds",
+				       "%s is damaged: segment %" PRIu32
+				       " of its index is out of bounds",
 				       name, i);
 		segment->first_chunk = first;
 		first += segment->chunk_count;
@@ -225,16 +228,18 @@ int pack_footer_encode(struct pack_footer *footer, const uint8_t header[PACK_HEA
 	return rc;
 }
 
-int pack_footer_decode(const uint8_t raw[PACK_FOOTER_BYTES], uint64_t pack_bytes, bool encrypted,
-		       const char *name, struct pack_footer *ret_footer, struct err *err)
+int pack_footer_decode(const uint8_t raw[PACK_FOOTER_BYTES], uint64_t pack_bytes,
+		       bool encrypted, const char *name, struct pack_footer *ret_footer,
+		       struct err *err)
 {
 	static const uint8_t zeros[FOOTER_VERSION_AT - FOOTER_HASH_AT - HASH_BYTES];
 	const uint64_t frame = PACK_HEADER_BYTES + PACK_FOOTER_BYTES;
 	uint64_t plain;
 
-	if (pack_bytes < frame || memcmp(raw + PACK_FOOTER_BYTES - sizeof(magic_footer), magic_footer,
-					 sizeof(magic_footer)))
-		return err_set(err, EBADMSG, "%s is damaged: it does not end as a pack does", name);
+	if (pack_bytes < frame || memcmp(raw + PACK_FOOTER_BYTES - sizeof(magic_footer),
+					 magic_footer, sizeof(magic_footer)))
+		return err_set(err, EBADMSG, "%s is damaged: it does not end as a pack does",
+			       name);
 	*ret_footer = (struct pack_footer){
 		.index_offset = get64(raw),
 		.index_bytes = get64(raw + 8),
@@ -249,8 +254,10 @@ int pack_footer_decode(const uint8_t raw[PACK_FOOTER_BYTES], uint64_t pack_bytes
 	    ret_footer->chunk_count > PACK_CHUNKS_MAX ||
 	    ret_footer->index_bytes != plain + (encrypted ? CRYPT_TAG_BYTES : 0) ||
 	    ret_footer->index_bytes > pack_bytes - frame ||
-	    ret_footer->index_offset != pack_bytes - PACK_FOOTER_BYTES - ret_footer->index_bytes)
-		return err_set(err, EBADMSG, "%s is damaged: its footer does not fit its size", name);
+	    ret_footer->index_offset !=
+		    pack_bytes - PACK_FOOTER_BYTES - ret_footer->index_bytes)
+		return err_set(err, EBADMSG, "%s is damaged: its footer does not fit its size",
+			       name);
 	return 0;
 }
 
@@ -263,7 +270,7 @@ int pack_footer_check(const struct pack_footer *footer, const uint8_t header[PAC
 	footer_fields(footer, fields);
 	rc = footer_hash(header, stored_index, footer->index_bytes, fields, hash, err);
 	if (rc == 0 && memcmp(hash, footer->hash, sizeof(hash)))
-		rc = err_set(err, EBADMSG, "%s is damaged: its index does not match its checksum",
-			     name);
+		rc = err_set(err, EBADMSG,
+			     "%s is damaged: its index does not match its checksum", name);
 	return rc;
 }

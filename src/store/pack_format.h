@@ -18,9 +18,9 @@ enum {
 	PACK_NAME_MAX = 2 * PACK_ID_BYTES + 6, /* hexadecimal, ".pack", NUL */
 	PACK_HEADER_BYTES = 64,
 	PACK_FOOTER_BYTES = 96,
-	PACK_SEGMENT_BYTES = 32,      /* an entry of the index */
-	PACK_CHUNK_BYTES = 36,        /* the same */
-	SEGMENT_RAW_MAX = 256 << 10,  /* of chunks, before compression */
+	PACK_SEGMENT_BYTES = 32,     /* an entry of the index */
+	PACK_CHUNK_BYTES = 36,       /* the same */
+	SEGMENT_RAW_MAX = 256 << 10, /* of chunks, before compression */
 	SEGMENT_STORED_MAX = SEGMENT_RAW_MAX + 4096,
 	SEGMENT_CHUNKS_MAX = 4096,
 	/* Numbers under the pack's key, for crypt_seal(): segments count from 0. */
@@ -41,7 +41,7 @@ struct pack_segment {
 	uint32_t raw_bytes;
 	uint32_t chunk_count;
 	uint8_t codec;
-	uint64_t check; /* XXH3-64 of the stored bytes */
+	uint64_t check;       /* XXH3-64 of the stored bytes */
 	uint32_t first_chunk; /* not stored: number of its first chunk in the pack */
 };
 
@@ -68,8 +68,8 @@ void pack_name(const uint8_t id[PACK_ID_BYTES], char ret_name[PACK_NAME_MAX]);
 bool pack_name_parse(const char *name, uint8_t ret_id[PACK_ID_BYTES]);
 
 void pack_header_encode(const struct pack_header *header, uint8_t ret_raw[PACK_HEADER_BYTES]);
-/* Decoders: `name` is the object's, for the sentence. -EBADMSG for damage, -EPROTONOSUPPORT for a
- * newer version. Nothing but the bytes is looked at. */
+/* Decoders: `name` is the object's, for the sentence. -EBADMSG for damage, -EPROTONOSUPPORT for
+ * a newer version. Nothing but the bytes is looked at. */
 int pack_header_decode(const uint8_t raw[PACK_HEADER_BYTES], const char *name,
 		       struct pack_header *ret_header, struct err *err);
 
@@ -87,8 +87,9 @@ int pack_footer_encode(struct pack_footer *footer, const uint8_t header[PACK_HEA
 		       const void *stored_index, uint8_t ret_raw[PACK_FOOTER_BYTES],
 		       struct err *err);
 /* Fields and bounds against the pack's size; the hash is checked by pack_footer_check(). */
-int pack_footer_decode(const uint8_t raw[PACK_FOOTER_BYTES], uint64_t pack_bytes, bool encrypted,
-		       const char *name, struct pack_footer *ret_footer, struct err *err);
+int pack_footer_decode(const uint8_t raw[PACK_FOOTER_BYTES], uint64_t pack_bytes,
+		       bool encrypted, const char *name, struct pack_footer *ret_footer,
+		       struct err *err);
 int pack_footer_check(const struct pack_footer *footer, const uint8_t header[PACK_HEADER_BYTES],
 		      const void *stored_index, const char *name, struct err *err);
 

@@ -4,8 +4,8 @@
  * durable, and known, together.
  *
  * Segments come from several threads and are appended under a lock, encrypted there too, as the
- * number of a segment, which is its nonce, is its place. A pack that has grown to PACK_BYTES_MAX is
- * ended and another one begun, except in an export, which is one pack.
+ * number of a segment, which is its nonce, is its place. A pack that has grown to
+ * PACK_BYTES_MAX is ended and another one begun, except in an export, which is one pack.
  */
 #include "store/pack_set.h"
 

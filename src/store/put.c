@@ -2,10 +2,11 @@
 /*
  * Writing of streams into a transaction.
  *
- * The blocks of all streams are one list of work that threads take from in order. For each block its
- * pages are hashed, those that neither the store nor the transaction has go into the thread's
- * segment, and the block's node into its segment of nodes. When all blocks are done the upper levels
- * are built. With a base a block that did not change is its node's id and nothing else is done.
+ * The blocks of all streams are one list of work that threads take from in order. For each
+ * block its pages are hashed, those that neither the store nor the transaction has go into the
+ * thread's segment, and the block's node into its segment of nodes. When all blocks are done
+ * the upper levels are built. With a base a block that did not change is its node's id and
+ * nothing else is done.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -143,9 +144,11 @@ static bool bit(const uint8_t *bitmap, unsigned int at)
 	return bitmap[at / 8] >> (at % 8) & 1;
 }
 
-/* Hash the pages of a block that may have changed; the ids of the others are in `node` already. */
-static int pages_hash(struct putter *p, const uint8_t *data, uint32_t len, const uint8_t *changed,
-		      struct node_ids *node, struct node_ids *ret_fresh, struct err *err)
+/* Hash the pages of a block that may have changed; the ids of the others are in `node` already.
+ */
+static int pages_hash(struct putter *p, const uint8_t *data, uint32_t len,
+		      const uint8_t *changed, struct node_ids *node, struct node_ids *ret_fresh,
+		      struct err *err)
 {
 	int64_t begin_ns = clock_mono_ns();
 	uint64_t taken = 0;
@@ -172,8 +175,8 @@ static int pages_hash(struct putter *p, const uint8_t *data, uint32_t len, const
 	return rc;
 }
 
-static int pages_put(struct putter *p, const uint8_t *data, uint32_t len, const uint8_t *changed,
-		     struct node_ids *node, struct err *err)
+static int pages_put(struct putter *p, const uint8_t *data, uint32_t len,
+		     const uint8_t *changed, struct node_ids *node, struct err *err)
 {
 	bool claimed[NODE_FANOUT];
 	struct node_ids fresh;
@@ -229,7 +232,8 @@ static int node_pages(const struct node_ids *node)
 	return count;
 }
 
-/* The base's node of a block, without what lies behind the stream's end; its pages are counted off.
+/* The base's node of a block, without what lies behind the stream's end; its pages are counted
+ * off.
  */
 static int base_node(struct putter *p, struct put_part *part, uint64_t block,
 		     struct node_ids *ret_node, struct err *err)
@@ -242,7 +246,8 @@ static int base_node(struct putter *p, struct put_part *part, uint64_t block,
 		return rc;
 	atomic_fetch_sub(&part->pages, node_pages(ret_node));
 	if (pages < NODE_FANOUT)
-		memset(&ret_node->ids[pages], 0, (NODE_FANOUT - pages) * sizeof(ret_node->ids[0]));
+		memset(&ret_node->ids[pages], 0,
+		       (NODE_FANOUT - pages) * sizeof(ret_node->ids[0]));
 	return 0;
 }
 
@@ -304,10 +309,10 @@ static int put_items(struct putter *p, struct err *err)
 		if (rc == 0)
 			rc = block_put(p, part, block, err);
 		if (rc == 0)
-			work_progress(put->work,
-				      block + 1 < part->blocks
-					      ? BLOCK_BYTES
-					      : part->source->logical_bytes - block * BLOCK_BYTES);
+			work_progress(put->work, block + 1 < part->blocks
+							 ? BLOCK_BYTES
+							 : part->source->logical_bytes -
+								   block * BLOCK_BYTES);
 	}
 	return rc;
 }
@@ -417,12 +422,13 @@ static int put_roots(struct put *put, struct store_part *parts, struct err *err)
 int store_txn_put(struct store_txn *txn, struct store_part *parts, size_t count,
 		  const struct store_work *work, struct err *err)
 {
-	struct put put = {.txn = txn, .work = work, .threads = work_threads(work), .count = count};
+	struct put put = {
+		.txn = txn, .work = work, .threads = work_threads(work), .count = count};
 	int rc = put_prepare(&put, parts, err);
 
 	if (rc == 0 && put.items) {
-		unsigned int workers = put.threads < put.items ? put.threads
-							       : (unsigned int)put.items;
+		unsigned int workers =
+			put.threads < put.items ? put.threads : (unsigned int)put.items;
 
 		rc = work_run(work, workers, put_worker, &put, err);
 	}
@@ -435,7 +441,8 @@ int store_txn_put(struct store_txn *txn, struct store_part *parts, size_t count,
 	free(put.parts);
 	if (rc < 0) {
 		txn->failed = true;
-		store_explain_space(txn->store, rc, "a checkpoint", put.items * BLOCK_BYTES, err);
+		store_explain_space(txn->store, rc, "a checkpoint", put.items * BLOCK_BYTES,
+				    err);
 	}
 	return rc;
 }

@@ -59,10 +59,12 @@ bool segment_empty(const struct segment *segment)
 	return segment->count == 0;
 }
 
-void segment_add(struct segment *segment, const struct chunk_id *id, const void *data, size_t len)
+void segment_add(struct segment *segment, const struct chunk_id *id, const void *data,
+		 size_t len)
 {
 	memcpy(segment->raw + segment->bytes, data, len);
-	segment->chunks[segment->count++] = (struct pack_chunk){.id = *id, .bytes = (uint32_t)len};
+	segment->chunks[segment->count++] =
+		(struct pack_chunk){.id = *id, .bytes = (uint32_t)len};
 	segment->bytes += (uint32_t)len;
 }
 
@@ -96,12 +98,14 @@ void segment_finish(struct segment *segment, struct governor *governor, unsigned
 	size_t compressed = segment_compress(segment, governor, threads);
 
 	*ret_image = (struct segment_image){
-		.entry = {
-			.stored_bytes = compressed ? (uint32_t)compressed : segment->bytes,
-			.raw_bytes = segment->bytes,
-			.chunk_count = segment->count,
-			.codec = compressed ? SEGMENT_ZSTD : SEGMENT_RAW,
-		},
+		.entry =
+			{
+				.stored_bytes =
+					compressed ? (uint32_t)compressed : segment->bytes,
+				.raw_bytes = segment->bytes,
+				.chunk_count = segment->count,
+				.codec = compressed ? SEGMENT_ZSTD : SEGMENT_RAW,
+			},
 		.chunks = segment->chunks,
 		.stored = compressed ? segment->stored : segment->raw,
 	};

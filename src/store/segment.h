@@ -16,7 +16,8 @@ void segment_destroy(struct segment *segment);
 /* Whether a chunk of that size fits; into an empty one any chunk does. */
 bool segment_fits(const struct segment *segment, size_t len);
 bool segment_empty(const struct segment *segment);
-void segment_add(struct segment *segment, const struct chunk_id *id, const void *data, size_t len);
+void segment_add(struct segment *segment, const struct chunk_id *id, const void *data,
+		 size_t len);
 
 /* A finished segment: borrowed from the builder until the next segment_reset(). */
 struct segment_image {

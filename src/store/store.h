@@ -35,8 +35,8 @@ typedef void (*store_progress_fn)(uint64_t bytes, void *arg);
 
 /* How much of the machine a piece of work may have. */
 struct store_work {
-	unsigned int threads; /* 0: one for each processor */
-	bool background;      /* lowest CPU and I/O priority: it yields to the guests */
+	unsigned int threads;       /* 0: one for each processor */
+	bool background;            /* lowest CPU and I/O priority: it yields to the guests */
 	store_progress_fn progress; /* or NULL */
 	void *progress_arg;
 };
@@ -44,12 +44,14 @@ struct store_work {
 enum { STORE_LEVEL_AUTO = 1000, STORE_LEVEL_RAW = 1001 };
 
 struct store_config {
-	const char *location;  /* as for backend_open() */
-	const char *cache_dir; /* where the catalog lives, local to this host; NULL: in memory */
-	/* Encryption: the key is what the file holds, or what the command prints; both NULL: a new
-	 * store is not encrypted. A key file that others may read is refused. */
+	const char *location; /* as for backend_open() */
+	const char
+		*cache_dir; /* where the catalog lives, local to this host; NULL: in memory */
+	/* Encryption: the key is what the file holds, or what the command prints; both NULL: a
+	 * new store is not encrypted. A key file that others may read is refused. */
 	const char *key_file, *key_command;
-	int level; /* STORE_LEVEL_AUTO follows the measured speeds; STORE_LEVEL_RAW; or zstd's */
+	int level; /* STORE_LEVEL_AUTO follows the measured speeds; STORE_LEVEL_RAW; or zstd's
+		    */
 	bool read_only; /* nothing is created, swept or catalogued */
 };
 
@@ -75,10 +77,10 @@ int store_begin(struct store *store, const char *cluster, char ret_id[STORE_ID_M
 
 /*
  * Where a stream's bytes come from. `next_data` returns the first offset >= `offset` that may
- * hold data (UINT64_MAX: none); `block` returns a pointer to `len` readable bytes at `offset` (a
- * multiple of BLOCK_BYTES, len at most that), either its own memory or `scratch` filled
- * (BLOCK_BYTES large). Both may be called from several threads at once. Each byte is taken once,
- * so a stream is consistent with its ids even if the source changes meanwhile.
+ * hold data (UINT64_MAX: none); `block` returns a pointer to `len` readable bytes at `offset`
+ * (a multiple of BLOCK_BYTES, len at most that), either its own memory or `scratch` filled
+ * (BLOCK_BYTES large). Both may be called from several threads at once. Each byte is taken
+ * once, so a stream is consistent with its ids even if the source changes meanwhile.
  *
  * With `base`, a stream of a checkpoint that exists (look with store_manifest() after
  * store_begin()), `changed` sets a bit for each page of the block that may differ from it, bit
@@ -92,7 +94,8 @@ struct store_source {
 	int (*block)(void *arg, uint64_t offset, uint32_t len, void *scratch,
 		     const void **ret_data, struct err *err);
 	const struct stream_ref *base; /* or NULL */
-	bool (*changed)(void *arg, uint64_t offset, uint32_t len, uint8_t bitmap[NODE_FANOUT / 8]);
+	bool (*changed)(void *arg, uint64_t offset, uint32_t len,
+			uint8_t bitmap[NODE_FANOUT / 8]);
 	void *arg;
 };
 
@@ -122,19 +125,19 @@ void store_txn_cost(const struct store_txn *txn, struct store_cost *ret_cost);
 
 /*
  * Publish: packs are made durable, then the manifest. `manifest` (borrowed) is the document of
- * docs/formats/manifest.md without "format", "id" and "stored_bytes"; every stream that it names
- * must have been put in this transaction or taken over with store_txn_adopt(). Consumes the
- * transaction whatever the result. After an error the checkpoint does not exist. A catalog that
- * cannot be told is no error.
+ * docs/formats/manifest.md without "format", "id" and "stored_bytes"; every stream that it
+ * names must have been put in this transaction or taken over with store_txn_adopt(). Consumes
+ * the transaction whatever the result. After an error the checkpoint does not exist. A catalog
+ * that cannot be told is no error.
  */
 int store_commit(struct store_txn *txn, json_t *manifest, struct err *err);
 
 /* Remove everything that the transaction wrote. NULL is allowed. */
 void store_abort(struct store_txn *txn);
 
-/* Put a file (kernel, initrd, base disk) as a stream; size, times and inode of files seen before
- * are remembered in the catalog, so that the second call is instant as long as a checkpoint
- * names the stream. */
+/* Put a file (kernel, initrd, base disk) as a stream; size, times and inode of files seen
+ * before are remembered in the catalog, so that the second call is instant as long as a
+ * checkpoint names the stream. */
 int store_txn_put_file(struct store_txn *txn, const char *path, struct stream_ref *ret_ref,
 		       const struct store_work *work, struct err *err);
 
@@ -155,8 +158,9 @@ void store_lease_end(struct store_lease *lease); /* NULL is allowed */
 
 /*
  * Check streams against their references and put them into files or memfds that are all zeros
- * (they are given the size if they have another). Every chunk is read and checked once, whatever
- * number of streams has it. fd -1: only check. Damage is -EBADMSG and names the object.
+ * (they are given the size if they have another). Every chunk is read and checked once,
+ * whatever number of streams has it. fd -1: only check. Damage is -EBADMSG and names the
+ * object.
  */
 struct store_target {
 	const char *name; /* for sentences: "vm0.ram" */
@@ -184,7 +188,7 @@ struct store_entry {
 	char id[STORE_ID_MAX];
 	char cluster[STORE_ID_MAX];
 	char tag[STORE_ID_MAX];
-	int64_t created_ns; /* realtime */
+	int64_t created_ns;     /* realtime */
 	uint64_t logical_bytes; /* of its VMs' streams */
 	uint64_t bytes;         /* that it added to the store */
 	int64_t pause_ns;
@@ -208,9 +212,9 @@ int store_manifest(struct store *store, const char *id, json_t **ret_manifest, s
 
 /* Check every stored byte of a checkpoint; one found damaged is quarantined (store_list shows
  * it). -EBADMSG names the object, and the newest good checkpoint before it, if any. `quick`
- * checks the manifest and that all chunks of its trees are in packs that are there. A full check
- * that finds nothing wrong ends a quarantine. Data found damaged are not used again by later
- * checkpoints, which store them anew. */
+ * checks the manifest and that all chunks of its trees are in packs that are there. A full
+ * check that finds nothing wrong ends a quarantine. Data found damaged are not used again by
+ * later checkpoints, which store them anew. */
 int store_verify(struct store *store, const char *id, bool quick, const struct store_work *work,
 		 struct err *err);
 
@@ -218,10 +222,10 @@ int store_verify(struct store *store, const char *id, bool quick, const struct s
 int store_remove(struct store *store, const char *id, struct err *err);
 
 /*
- * Retention. A checkpoint stays if any rule says so: the `keep` newest good ones of each cluster,
- * those younger than `keep_within_ns`, those with one of the tags. `cluster` NULL: all clusters.
- * The newest good checkpoint of a cluster always stays. *ret_ids: those that were removed (or, with
- * dry_run, would be), malloc'ed, the caller's.
+ * Retention. A checkpoint stays if any rule says so: the `keep` newest good ones of each
+ * cluster, those younger than `keep_within_ns`, those with one of the tags. `cluster` NULL: all
+ * clusters. The newest good checkpoint of a cluster always stays. *ret_ids: those that were
+ * removed (or, with dry_run, would be), malloc'ed, the caller's.
  */
 typedef char store_id[STORE_ID_MAX];
 struct store_retention {
@@ -250,11 +254,11 @@ int store_gc(struct store *store, const struct store_work *work,
 
 struct store_stats {
 	uint64_t checkpoints, damaged;
-	uint64_t packs, pack_bytes;     /* what is stored */
-	uint64_t chunks, chunk_bytes;   /* before compression, each once */
-	uint64_t logical_bytes;         /* of all checkpoints' VMs */
-	uint64_t data_bytes;            /* of their pages that are not zero */
-	uint64_t index_memory_bytes;    /* of this process */
+	uint64_t packs, pack_bytes;   /* what is stored */
+	uint64_t chunks, chunk_bytes; /* before compression, each once */
+	uint64_t logical_bytes;       /* of all checkpoints' VMs */
+	uint64_t data_bytes;          /* of their pages that are not zero */
+	uint64_t index_memory_bytes;  /* of this process */
 	bool encrypted;
 };
 int store_stats(struct store *store, struct store_stats *ret_stats, struct err *err);

@@ -15,14 +15,15 @@
 
 struct store {
 	struct backend *backend;
-	struct crypt *crypt; /* NULL: not encrypted */
+	struct crypt_secret *secret; /* NULL: not encrypted */
+	struct crypt *crypt;         /* the same */
 	uint8_t id[CRYPT_SALT_BYTES];
 	bool read_only;
 	struct index *index;
 	struct governor governor;
 	struct segment_cache *cache;
 
-	pthread_mutex_t lock; /* guards the catalog */
+	pthread_mutex_t lock;           /* guards the catalog */
 	char catalog_path[IO_PATH_MAX]; /* empty: in memory */
 	struct catalog *catalog;
 };

@@ -15,8 +15,8 @@ struct store_txn {
 	char cluster[STORE_CLUSTER_MAX];
 	struct store_lease *lease;
 	struct pack_set *packs;
-	pthread_mutex_t lock; /* guards what follows */
-	struct id_set pending; /* chunks on their way into the packs */
+	pthread_mutex_t lock;       /* guards what follows */
+	struct id_set pending;      /* chunks on their way into the packs */
 	struct stream_ref *streams; /* that the manifest may name */
 	size_t stream_count;
 	bool failed; /* a put failed: the packs lack chunks that are pending */

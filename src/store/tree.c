@@ -2,9 +2,9 @@
 /*
  * Streams as trees of chunks (docs/formats/tree.md): nodes, and walking them.
  *
- * A stream is cut into blocks of 256 pages; the node of a block has its pages' ids, a node above has
- * the ids of 256 nodes, up to one root. The height follows from the stream's size, so nothing in a
- * node says what it is, and equal parts of streams are equal nodes.
+ * A stream is cut into blocks of 256 pages; the node of a block has its pages' ids, a node
+ * above has the ids of 256 nodes, up to one root. The height follows from the stream's size, so
+ * nothing in a node says what it is, and equal parts of streams are equal nodes.
  */
 #include "store/tree.h"
 
@@ -40,7 +40,8 @@ int node_decode(const uint8_t *raw, size_t len, uint64_t children, struct node_i
 		if (!(raw[i / 8] >> (i % 8) & 1))
 			continue;
 		if (i >= children || at + CHUNK_ID_BYTES > len)
-			return err_set(err, EBADMSG, "a node of a stream has children out of bounds");
+			return err_set(err, EBADMSG,
+				       "a node of a stream has children out of bounds");
 		memcpy(ret_node->ids[i].bytes, raw + at, CHUNK_ID_BYTES);
 		at += CHUNK_ID_BYTES;
 	}
@@ -136,8 +137,8 @@ int tree_inner(struct chunk_reader *reader, const struct stream_ref *ref, tree_n
 	for (; height > 0; height--) {
 		uint64_t below = level_nodes(blocks, height - 1);
 		struct chunk_id *next = calloc(below, sizeof(*next));
-		int rc = next ? level_expand(reader, ids, level_nodes(blocks, height), below, next,
-					     fn, arg, err)
+		int rc = next ? level_expand(reader, ids, level_nodes(blocks, height), below,
+					     next, fn, arg, err)
 			      : err_sys(err, ENOMEM, "tree of a stream");
 
 		free(ids);

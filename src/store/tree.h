@@ -11,11 +11,11 @@ struct node_ids {
 	struct chunk_id ids[NODE_FANOUT];
 };
 
-/* A node's bytes: a bitmap of the children that are there, then their ids. Returns the length; 0 for
- * a node without children, which is not stored. */
+/* A node's bytes: a bitmap of the children that are there, then their ids. Returns the length;
+ * 0 for a node without children, which is not stored. */
 size_t node_encode(const struct node_ids *node, uint8_t ret_raw[CHUNK_BYTES_MAX]);
-/* -EBADMSG unless these are the bytes of a node with at most `children` children. Nothing but the
- * bytes is looked at. */
+/* -EBADMSG unless these are the bytes of a node with at most `children` children. Nothing but
+ * the bytes is looked at. */
 int node_decode(const uint8_t *raw, size_t len, uint64_t children, struct node_ids *ret_node,
 		struct err *err);
 
@@ -37,7 +37,8 @@ typedef int (*tree_node_fn)(const struct chunk_id *id, void *arg, struct err *er
 int tree_inner(struct chunk_reader *reader, const struct stream_ref *ref, tree_node_fn fn,
 	       void *arg, struct chunk_id **ret_leaves, struct err *err);
 
-/* Build the levels above the blocks; `put` stores a node and gives its id. `leaves` is used up. */
+/* Build the levels above the blocks; `put` stores a node and gives its id. `leaves` is used up.
+ */
 typedef int (*tree_put_fn)(const uint8_t *raw, size_t len, struct chunk_id *ret_id, void *arg,
 			   struct err *err);
 int tree_build(struct chunk_id *leaves, uint64_t blocks, tree_put_fn put, void *arg,

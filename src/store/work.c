@@ -2,11 +2,12 @@
 /*
  * Threads for work on the store, at the priority that it was given.
  *
- * Background work runs on threads of its own, never on the caller's: a thread that has lowered its
- * priority may not raise it again.
+ * Background work runs on threads of its own, never on the caller's: a thread that has lowered
+ * its priority may not raise it again.
  */
 #include "store/work.h"
 
+#include <errno.h>
 #include <linux/ioprio.h>
 #include <pthread.h>
 #include <stdlib.h>

@@ -124,7 +124,8 @@ static int get_try(struct backend *backend, const char *name, size_t max, void *
 		return rc_after;
 	data[before.bytes] = '\0';
 	*ret_data = TAKE_PTR(data);
-	*ret_len = (size_t)before.bytes;
+	if (ret_len)
+		*ret_len = (size_t)before.bytes;
 	return 0;
 }
 

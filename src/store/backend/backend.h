@@ -26,7 +26,8 @@ struct backend_writer;
 
 struct backend_stat {
 	uint64_t bytes;
-	int64_t modified_ns; /* realtime, by the backend's own clock (a server's, not this host's) */
+	int64_t modified_ns; /* realtime, by the backend's own clock (a server's, not this
+				host's) */
 };
 
 /* Told of each object: the part of its name behind the slash. A negative result ends the
@@ -37,9 +38,10 @@ typedef int (*backend_list_fn)(const char *name, const struct backend_stat *stat
 struct backend_ops {
 	const char *kind; /* "directory", "memory", "s3" */
 
-	/* A new object: bytes are appended in order; commit makes it visible and durable under its
-	 * name, in place of one that was there; both commit and abort consume the writer. After a
-	 * failed append only abort is allowed. What a killed writer leaves is removed by tidy(). */
+	/* A new object: bytes are appended in order; commit makes it visible and durable under
+	 * its name, in place of one that was there; both commit and abort consume the writer.
+	 * After a failed append only abort is allowed. What a killed writer leaves is removed
+	 * by tidy(). */
 	int (*begin)(struct backend *backend, const char *name,
 		     struct backend_writer **ret_writer, struct err *err);
 	int (*append)(struct backend_writer *writer, const void *data, size_t len,
@@ -52,7 +54,8 @@ struct backend_ops {
 		    size_t len, struct err *err);
 	int (*stat)(struct backend *backend, const char *name, struct backend_stat *ret_stat,
 		    struct err *err);
-	/* All objects of a kind ("packs"), in any order; a kind that has none is an empty list. */
+	/* All objects of a kind ("packs"), in any order; a kind that has none is an empty list.
+	 */
 	int (*list)(struct backend *backend, const char *kind, backend_list_fn fn, void *arg,
 		    struct err *err);
 	/* Remove durably; a missing object is success. */
