@@ -117,7 +117,8 @@ static void check_cache_dir(struct doctor_result *ret_result)
 		  "free space, or set STASIS_CACHE_DIR to another directory");
 }
 
-/* Object storage is neither a file system nor reached without credentials: the daemon tries it. */
+/* Object storage is neither a file system nor reached without credentials: the daemon tries it.
+ */
 static bool store_is_remote(struct doctor_result *ret_result)
 {
 	char path[IO_PATH_MAX], found[256];
