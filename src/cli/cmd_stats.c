@@ -45,10 +45,13 @@ static void print_stats(const json_t *stats)
 {
 	static const char *const titles[] = {"STORE", ">VALUE", "REMARK"};
 	struct table *table = table_create(titles, 3);
-	char text[64];
+	const char *where = json_string_value(json_object_get(stats, "where"));
+	char text[64], clean[512];
 
 	if (!table)
 		return;
+	human_clean(where ? where : "-", clean, sizeof(clean));
+	printf("%s\n\n", clean);
 	snprintf(text, sizeof(text), "%" JSON_INTEGER_FORMAT " damaged",
 		 number(stats, "damaged"));
 	add_count(table, "checkpoints", number(stats, "checkpoints"),

@@ -83,7 +83,7 @@ def test_store():
     t.check("prune --json", json.loads(result.stdout)["removed"] == ["demo-2"] and not result.stderr, result)
     t.expect("gc", t.run("gc"), 0, "3 MiB freed (packs deleted: 3, rewritten: 2), 5 GiB in use")
     t.check("gc --json", json.loads(t.run("gc", "--json").stdout)["freed_bytes"] == 3 << 20, "")
-    t.expect("stats", t.run("stats"), 0, "1 damaged", "96 GiB", "deduplication 2.5x", "compression 2.0x",
+    t.expect("stats", t.run("stats"), 0, "s3://bucket/demo", "1 damaged", "96 GiB", "deduplication 2.5x", "compression 2.0x",
              "in all 48.0x", "encrypted", "yes")
     t.check("stats --json", json.loads(t.run("stats", "--json").stdout)["pack_bytes"] == 2 << 30, "")
 

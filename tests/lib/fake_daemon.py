@@ -259,7 +259,7 @@ class FakeDaemon:
                 "freed_bytes": 3 << 20, "waiting": 1}
 
     def op_store_stats(self, request):
-        return {"checkpoints": 7, "damaged": 1, "packs": 12, "pack_bytes": 2 << 30, "chunks": 1048576,
+        return {"where": "s3://bucket/demo", "checkpoints": 7, "damaged": 1, "packs": 12, "pack_bytes": 2 << 30, "chunks": 1048576,
                 "chunk_bytes": 4 << 30, "logical_bytes": 96 << 30, "data_bytes": 10 << 30,
                 "index_memory_bytes": 50 << 20, "encrypted": True}
 
