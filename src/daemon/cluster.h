@@ -16,6 +16,10 @@
  * its end. */
 #define CLUSTER_OP_ADOPT "adopt"
 
+/* The operation of a cluster that is a checkpoint's proof (daemon/prove.h), as long as it
+ * exists. It is not counted among the clusters of this host. */
+#define CLUSTER_OP_VERIFY "verify"
+
 enum { CLUSTER_OP_MAX = 16, CLUSTER_ADDRESS_MAX = 16 };
 
 /* One VM of a cluster. `vm` and `link` are NULL when it does not run. */
@@ -53,8 +57,8 @@ struct cluster {
 	char last_checkpoint[STORE_ID_MAX];
 	int64_t last_checkpoint_ns;
 
-	char op[CLUSTER_OP_MAX]; /* "up", "checkpoint", "restart", "down", "adopt", or empty:
-				    nobody works on it */
+	char op[CLUSTER_OP_MAX]; /* "up", "checkpoint", "restart", "down", "adopt", "verify",
+				    or empty: nobody works on it */
 	char phase[32];          /* of the operation */
 	char message[512];       /* what happened last, in one sentence */
 	bool dir_exists; /* its record and disks exist: it was started, restarted or adopted */
@@ -64,6 +68,8 @@ struct cluster {
 	struct cluster *next;
 };
 
+/* Whether it is one that a user knows of. Daemon lock held. */
+bool cluster_is_users(const struct cluster *cluster);
 /* Find by name, or (name NULL) the only one; takes a reference. -ENOENT. */
 int cluster_get(const char *name, struct cluster **ret_cluster, struct err *err);
 /* Find or make an empty record for a spec; takes a reference. */
