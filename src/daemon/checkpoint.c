@@ -22,6 +22,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/fault.h"
+#include "base/idle.h"
 #include "base/log.h"
 #include "base/parallel.h"
 #include "daemon/fabric.h"
@@ -31,6 +32,13 @@
 #include "vm/ram/capture.h"
 
 enum { AGENT_MS = 15000, DRAIN_MS = 30000, MERGE_MS = 300000 };
+
+/*
+ * The pre-copy: time in which idle processors are counted, how many steps its threads stand
+ * below the daemon's priority (the guests' processors are one step below), how often RAM is
+ * gone through at most, and the part of it that is little.
+ */
+enum { IDLE_WINDOW_MS = 100, PRECOPY_NICE = 4, PRECOPY_PASSES_MAX = 3, PRECOPY_LITTLE = 64 };
 
 /* Memory left to the host beyond staging, and disk left beyond the checkpoint. */
 #define STAGING_RESERVE_BYTES (128ULL << 20)
@@ -149,25 +157,30 @@ static int ckpt_overlay(struct ckpt *ckpt, struct err *err)
 	return ckpt_each(ckpt, overlay_one, err);
 }
 
-/* precopy and ram: one pass each, VM after VM, each with all processors. */
+/* precopy and ram: passes over the RAM of all VMs together. */
 
-static int ckpt_pass(struct ckpt *ckpt, struct err *err)
+static int ckpt_pass(struct ckpt *ckpt, size_t threads, int nice, struct ram_pass *ret_pass,
+		     struct err *err)
 {
-	int rc = 0;
+	struct ram_capture *captures[SPEC_VMS_MAX];
+	unsigned int vms = ckpt->cluster->spec.vms;
+	int rc;
 
-	for (unsigned int i = 0; i < ckpt->cluster->spec.vms && rc == 0; i++) {
-		struct ram_pass pass;
-
-		rc = ram_capture_pass(ckpt->vms[i].capture, 0, &pass, err);
-		log_debug("ckpt=%s vm=vm%u read %llu KiB, copied %llu KiB", ckpt->id, i,
-			  (unsigned long long)(pass.read_bytes >> 10),
-			  (unsigned long long)(pass.copied_bytes >> 10));
-	}
+	for (unsigned int i = 0; i < vms; i++)
+		captures[i] = ckpt->vms[i].capture;
+	rc = ram_captures_pass(captures, vms, threads, nice, ret_pass, err);
+	if (rc == 0)
+		log_debug("ckpt=%s %zu threads read %llu KiB of RAM, copied %llu KiB", ckpt->id,
+			  threads, (unsigned long long)(ret_pass->read_bytes >> 10),
+			  (unsigned long long)(ret_pass->copied_bytes >> 10));
 	return rc;
 }
 
+/* With what the guests leave idle, until little is left to copy, or it does not get less. */
 static int ckpt_precopy(struct ckpt *ckpt, struct err *err)
 {
+	struct ram_pass pass = {0}, before;
+	size_t threads;
 	int rc = 0;
 
 	if (ckpt->direct)
@@ -176,7 +189,15 @@ static int ckpt_precopy(struct ckpt *ckpt, struct err *err)
 		rc = ram_capture_create(vm_ram_fd(ckpt_node(ckpt, i)->vm),
 					ckpt->cluster->spec.memory_bytes, &ckpt->vms[i].capture,
 					err);
-	return rc < 0 ? rc : ckpt_pass(ckpt, err);
+	threads = idle_cpus(IDLE_WINDOW_MS);
+	for (int i = 0; i < PRECOPY_PASSES_MAX && rc == 0; i++) {
+		before = pass;
+		rc = ckpt_pass(ckpt, threads, PRECOPY_NICE, &pass, err);
+		if (pass.copied_bytes < pass.read_bytes / PRECOPY_LITTLE ||
+		    (i > 0 && pass.copied_bytes > before.copied_bytes / 2))
+			break;
+	}
+	return rc;
 }
 
 static int ckpt_drain(struct ckpt *ckpt, struct err *err)
@@ -270,10 +291,11 @@ static int store_fd(struct ckpt *ckpt, unsigned int index, const char *kind, int
 
 static int ckpt_ram(struct ckpt *ckpt, struct err *err)
 {
+	struct ram_pass pass;
 	int rc = 0;
 
 	if (!ckpt->direct)
-		return ckpt_pass(ckpt, err);
+		return ckpt_pass(ckpt, parallel_cpus(), 0, &pass, err);
 	for (unsigned int i = 0; i < ckpt->cluster->spec.vms && rc == 0; i++)
 		rc = store_fd(ckpt, i, "ram", vm_ram_fd(ckpt_node(ckpt, i)->vm),
 			      &ckpt->vms[i].parts.ram, err);
