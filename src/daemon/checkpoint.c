@@ -72,6 +72,14 @@ static struct node *ckpt_node(const struct ckpt *ckpt, size_t index)
 	return &ckpt->cluster->nodes[index];
 }
 
+static void nodes_paused(struct cluster *cluster, bool paused)
+{
+	pthread_mutex_lock(&the_daemon.lock);
+	for (unsigned int i = 0; i < cluster->spec.vms; i++)
+		cluster->nodes[i].paused = paused;
+	pthread_mutex_unlock(&the_daemon.lock);
+}
+
 static int ckpt_each(struct ckpt *ckpt, parallel_fn fn, struct err *err)
 {
 	return parallel_each(ckpt->cluster->spec.vms, fn, ckpt, err);
@@ -147,9 +155,19 @@ static int ckpt_prepare(struct ckpt *ckpt, struct err *err)
 	return rc < 0 ? rc : prepare_room(ckpt, err);
 }
 
+/* overlay: what the pause needs is made before it. */
+
 static int overlay_one(size_t index, void *arg, struct err *err)
 {
-	return vm_disk_prepare(ckpt_node(arg, index)->vm, err);
+	struct ckpt *ckpt = arg;
+	int rc = vm_disk_prepare(ckpt_node(ckpt, index)->vm, err);
+
+	if (rc < 0)
+		return rc;
+	ckpt->vms[index].state_fd = memfd_create("stasis-state", MFD_CLOEXEC);
+	if (ckpt->vms[index].state_fd < 0)
+		return err_sys(err, errno, "cannot create memory for device state");
+	return vm_save_prepare(ckpt_node(ckpt, index)->vm, ckpt->vms[index].state_fd, err);
 }
 
 static int ckpt_overlay(struct ckpt *ckpt, struct err *err)
@@ -211,46 +229,35 @@ static int ckpt_release(struct ckpt *ckpt, struct err *err)
 	return fabric_release(ckpt->cluster, ckpt->id, DRAIN_MS, &ckpt->doc.fabric, err);
 }
 
-static int pause_one(size_t index, void *arg, struct err *err)
-{
-	struct node *node = ckpt_node(arg, index);
-	int rc = vm_pause(node->vm, err);
-
-	pthread_mutex_lock(&the_daemon.lock);
-	node->paused = rc == 0;
-	pthread_mutex_unlock(&the_daemon.lock);
-	return rc;
-}
+/* The commands of the pause go to all VMs before the first answer is waited for, from one
+ * thread: each would wait for its turn among guests that run. */
 
 static int ckpt_pause(struct ckpt *ckpt, struct err *err)
 {
-	ckpt->doc.pause_ns = clock_mono_ns();
-	return ckpt_each(ckpt, pause_one, err);
-}
+	struct vm *vms[SPEC_VMS_MAX];
+	int rc;
 
-static int disk_one(size_t index, void *arg, struct err *err)
-{
-	return vm_disk_switch(ckpt_node(arg, index)->vm, err);
+	cluster_vms(ckpt->cluster, vms);
+	ckpt->doc.pause_ns = clock_mono_ns();
+	rc = vm_pause_all(vms, ckpt->cluster->spec.vms, err);
+	nodes_paused(ckpt->cluster, rc == 0);
+	return rc;
 }
 
 static int ckpt_disk(struct ckpt *ckpt, struct err *err)
 {
-	return ckpt_each(ckpt, disk_one, err);
-}
+	struct vm *vms[SPEC_VMS_MAX];
 
-static int state_one(size_t index, void *arg, struct err *err)
-{
-	struct ckpt *ckpt = arg;
-
-	ckpt->vms[index].state_fd = memfd_create("stasis-state", MFD_CLOEXEC);
-	if (ckpt->vms[index].state_fd < 0)
-		return err_sys(err, errno, "cannot create memory for device state");
-	return vm_save_state(ckpt_node(ckpt, index)->vm, ckpt->vms[index].state_fd, err);
+	cluster_vms(ckpt->cluster, vms);
+	return vm_disk_switch_all(vms, ckpt->cluster->spec.vms, err);
 }
 
 static int ckpt_state(struct ckpt *ckpt, struct err *err)
 {
-	return ckpt_each(ckpt, state_one, err);
+	struct vm *vms[SPEC_VMS_MAX];
+
+	cluster_vms(ckpt->cluster, vms);
+	return vm_save_all(vms, ckpt->cluster->spec.vms, err);
 }
 
 static void stored(uint64_t bytes, void *arg)
@@ -307,10 +314,7 @@ static int ckpt_resume(struct ckpt *ckpt, struct err *err)
 	int rc = launch_resume(ckpt->cluster, err);
 
 	ckpt->doc.pause_ns = clock_mono_ns() - ckpt->doc.pause_ns;
-	pthread_mutex_lock(&the_daemon.lock);
-	for (unsigned int i = 0; i < ckpt->cluster->spec.vms; i++)
-		ckpt_node(ckpt, i)->paused = false;
-	pthread_mutex_unlock(&the_daemon.lock);
+	nodes_paused(ckpt->cluster, false);
 	return rc;
 }
 
