@@ -19,6 +19,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
+#include "base/budget.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/fault.h"
@@ -58,6 +59,7 @@ struct ckpt {
 	struct store_txn *txn;
 	struct ckpt_vm *vms;
 	struct manifest_doc doc;
+	uint64_t staging_bytes; /* taken of the budget */
 	bool direct;    /* staging does not fit: RAM is written to the store while the VMs are
 			   stopped */
 	bool suspended; /* agents have been asked to drain, and not all are open again */
@@ -97,9 +99,32 @@ static int prepare_one(size_t index, void *arg, struct err *err)
 	return vm_disk_heal(node->vm, deadline_in_ms(MERGE_MS), err);
 }
 
+/* Take staging out of the budget, instead of what was taken before. */
+static int prepare_staging(struct ckpt *ckpt, uint64_t bytes, struct err *err)
+{
+	struct budget *budget = &the_daemon.staging;
+	uint64_t memory_free, left;
+	int rc = io_memory_available(&memory_free, err);
+
+	if (rc < 0)
+		return rc;
+	memory_free -=
+		memory_free < STAGING_RESERVE_BYTES ? memory_free : STAGING_RESERVE_BYTES;
+	budget_give(budget, ckpt->staging_bytes);
+	ckpt->direct = !budget_take(budget, bytes, memory_free, &left);
+	ckpt->staging_bytes = ckpt->direct ? 0 : bytes;
+	if (ckpt->direct)
+		log_warn(
+			"ckpt=%s staging needs %llu MiB, %llu MiB are left for it: RAM is written "
+			"while the VMs are stopped",
+			ckpt->id, (unsigned long long)(bytes >> 20),
+			(unsigned long long)(left >> 20));
+	return 0;
+}
+
 static int prepare_room(struct ckpt *ckpt, struct err *err)
 {
-	uint64_t ram = 0, disk = 0, memory_free, store_free;
+	uint64_t ram = 0, disk = 0, store_free;
 	struct stat st;
 	int rc = 0;
 
@@ -116,8 +141,6 @@ static int prepare_room(struct ckpt *ckpt, struct err *err)
 			disk += (uint64_t)st.st_blocks * 512;
 	}
 	if (rc == 0)
-		rc = io_memory_available(&memory_free, err);
-	if (rc == 0)
 		rc = io_free_bytes(store_dir(the_daemon.store), &store_free, err);
 	if (rc < 0)
 		return rc;
@@ -131,14 +154,7 @@ static int prepare_room(struct ckpt *ckpt, struct err *err)
 			(unsigned long long)((ram + disk + STORE_RESERVE_BYTES) >> 20));
 	ckpt->to_store_bytes =
 		ckpt->cluster->spec.vms * ckpt->cluster->spec.memory_bytes + disk;
-	ckpt->direct = ram + STAGING_RESERVE_BYTES > memory_free;
-	if (ckpt->direct)
-		log_warn(
-			"ckpt=%s staging would need %llu MiB, %llu MiB are free: RAM is written while the VMs "
-			"are stopped",
-			ckpt->id, (unsigned long long)(ram >> 20),
-			(unsigned long long)(memory_free >> 20));
-	return 0;
+	return prepare_staging(ckpt, ram, err);
 }
 
 static int ckpt_prepare(struct ckpt *ckpt, struct err *err)
@@ -491,6 +507,7 @@ static void ckpt_undo(struct ckpt *ckpt)
 
 static void ckpt_free(struct ckpt *ckpt)
 {
+	budget_give(&the_daemon.staging, ckpt->staging_bytes);
 	for (unsigned int i = 0; i < ckpt->cluster->spec.vms; i++) {
 		ram_capture_destroy(ckpt->vms[i].capture);
 		if (ckpt->vms[i].state_fd >= 0)

@@ -34,7 +34,10 @@ enum {
 	HELLO_MS = 5000
 };
 
-struct daemon the_daemon = {.lock = PTHREAD_MUTEX_INITIALIZER};
+struct daemon the_daemon = {
+	.lock = PTHREAD_MUTEX_INITIALIZER,
+	.staging = {.lock = PTHREAD_MUTEX_INITIALIZER, .limit_bytes = BUDGET_AUTO},
+};
 
 static const char usage[] =
 	"Usage: stasisd [OPTION]…\n"
@@ -42,15 +45,19 @@ static const char usage[] =
 	"stasis starts it by itself when none answers. VMs outlive it; the next one adopts them.\n\n"
 	"  -b, --background         go to the background once the socket answers; log to stasisd.log in the state directory\n"
 	"  -l, --log-level=LEVEL    error, warn, info (default) or debug\n"
+	"  -s, --staging=SIZE       memory for RAM that is captured while VMs are stopped: 512M, 2G, …, or auto (default): all\n"
+	"                           that is available; what does not fit is written while they are stopped\n"
 	"      --list-fault-points  print the names that STASIS_FAULT knows, and end\n"
 	"  -h, --help               print this, and end\n"
 	"  -V, --version            print the version, and end\n\n"
-	"Environment: STASIS_RUN_DIR, STASIS_STATE_DIR, STASIS_CACHE_DIR, STASIS_STORE_DIR, STASIS_FAULT.\n"
+	"Environment: STASIS_RUN_DIR, STASIS_STATE_DIR, STASIS_CACHE_DIR, STASIS_STORE_DIR, STASIS_STAGING,\n"
+	"STASIS_FAULT.\n"
 	"See stasisd(8).\n";
 
 struct options {
 	bool background;
 	enum log_level level;
+	const char *staging; /* NULL: not given */
 };
 
 static void log_line(enum log_level level, const char *line, void *arg)
@@ -77,13 +84,14 @@ static int parse_options(int argc, char *argv[], struct options *ret_options)
 {
 	static const struct option longs[] = {{"background", no_argument, NULL, 'b'},
 					      {"log-level", required_argument, NULL, 'l'},
+					      {"staging", required_argument, NULL, 's'},
 					      {"list-fault-points", no_argument, NULL, 'F'},
 					      {"help", no_argument, NULL, 'h'},
 					      {"version", no_argument, NULL, 'V'},
 					      {0}};
 	int option, level;
 
-	while ((option = getopt_long(argc, argv, "bl:hV", longs, NULL)) != -1) {
+	while ((option = getopt_long(argc, argv, "bl:s:hV", longs, NULL)) != -1) {
 		switch (option) {
 		case 'b': ret_options->background = true; break;
 		case 'l':
@@ -96,6 +104,7 @@ static int parse_options(int argc, char *argv[], struct options *ret_options)
 			}
 			ret_options->level = (enum log_level)level;
 			break;
+		case 's': ret_options->staging = optarg; break;
 		case 'F': list_fault_points(); exit(0);
 		case 'h': fputs(usage, stdout); exit(0);
 		case 'V': puts("stasisd " STASIS_VERSION); exit(0);
@@ -107,6 +116,23 @@ static int parse_options(int argc, char *argv[], struct options *ret_options)
 		return EXIT_USAGE;
 	}
 	return 0;
+}
+
+/* The option goes before the environment. */
+static int set_staging(const struct options *options)
+{
+	const char *name = "--staging", *value = options->staging;
+	struct err err = ERR_INIT;
+
+	if (!value) {
+		name = "STASIS_STAGING";
+		value = getenv(name);
+	}
+	if (!value || !*value ||
+	    budget_parse(value, &the_daemon.staging.limit_bytes, &err) == 0)
+		return 0;
+	fprintf(stderr, "stasisd: %s: %s, or auto\n", name, err.msg);
+	return EXIT_USAGE;
 }
 
 static int make_directories(struct err *err)
@@ -322,6 +348,8 @@ int main(int argc, char *argv[])
 	struct err err = ERR_INIT;
 	int ready = -1, rc = parse_options(argc, argv, &options);
 
+	if (rc == 0)
+		rc = set_staging(&options);
 	if (rc != 0)
 		return rc;
 	close_range(STDERR_FILENO + 1, ~0U, 0);

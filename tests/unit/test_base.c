@@ -17,6 +17,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/budget.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/err.h"
@@ -212,6 +213,41 @@ static void test_idle(void **state)
 	assert_true(idle_cpus(20) >= 1 && idle_cpus(20) <= parallel_cpus());
 }
 
+static void test_budget(void **state)
+{
+	static const char *const wrong[] = {"",     "much",      "12X",         "-1",
+					    "1.5G", "automatic", "99999999999T"};
+	struct budget budget = {.lock = PTHREAD_MUTEX_INITIALIZER, .limit_bytes = BUDGET_AUTO};
+	uint64_t limit = 7, left;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+		struct err err = ERR_INIT;
+
+		assert_true(budget_parse(wrong[i], &limit, &err) < 0);
+		assert_non_null(strstr(err.msg, wrong[i]));
+		assert_int_equal(limit, 7);
+	}
+	assert_int_equal(budget_parse("1500K", &limit, NULL), 0);
+	assert_int_equal(limit, 1500 << 10);
+	assert_int_equal(budget_parse("0", &limit, NULL), 0);
+	assert_int_equal(limit, 0);
+	assert_int_equal(budget_parse("auto", &limit, NULL), 0);
+	assert_true(limit == BUDGET_AUTO);
+
+	assert_true(budget_take(&budget, 60, 100, &left));
+	assert_int_equal(left, 100);
+	assert_false(budget_take(&budget, 41, 100, &left));
+	assert_int_equal(left, 40);
+	budget.limit_bytes = 70;
+	assert_false(budget_take(&budget, 11, 100, &left));
+	assert_true(budget_take(&budget, 10, 100, &left));
+	budget_give(&budget, 60);
+	assert_false(budget_take(&budget, 61, 100, &left));
+	assert_false(budget_take(&budget, 1, 5, &left));
+	assert_int_equal(left, 0);
+}
+
 static void test_deadlines(void **state)
 {
 	(void)state;
@@ -304,6 +340,7 @@ int main(void)
 		cmocka_unit_test(test_parallel),
 		cmocka_unit_test(test_parallel_nice),
 		cmocka_unit_test(test_idle),
+		cmocka_unit_test(test_budget),
 		cmocka_unit_test(test_deadlines),
 		cmocka_unit_test(test_fault_points),
 		cmocka_unit_test(test_fault_names_are_unique),
