@@ -112,8 +112,8 @@ const struct cli_cmd cmd_export = {
 	.usage = "CHECKPOINT [FILE|-]",
 	.about =
 		"Without FILE, or with -, it goes to the standard output. It holds all that a restart needs, the\n"
-		"guest image, too, and the guests' memory, unencrypted: a new FILE is readable by its owner only. A\n"
-		"FILE that exists is replaced when the export is complete; what fails leaves nothing.",
+		"guest image, too, and the guests' memory; it is encrypted if the store is. A new FILE is readable by\n"
+		"its owner only. A FILE that exists is replaced when the export is complete; what fails leaves nothing.",
 	.opts = opts,
 	.example = "stasis export h2o-20260301-120005-4f2a | ssh node2 stasis import",
 	.fn = export,

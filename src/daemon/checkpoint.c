@@ -19,9 +19,11 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
+#include "base/budget.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/fault.h"
+#include "base/idle.h"
 #include "base/log.h"
 #include "base/parallel.h"
 #include "daemon/fabric.h"
@@ -31,6 +33,13 @@
 #include "vm/ram/capture.h"
 
 enum { AGENT_MS = 15000, DRAIN_MS = 30000, MERGE_MS = 300000 };
+
+/*
+ * The pre-copy: time in which idle processors are counted, how many steps its threads stand
+ * below the daemon's priority (the guests' processors are one step below), how often RAM is
+ * gone through at most, and the part of it that is little.
+ */
+enum { IDLE_WINDOW_MS = 100, PRECOPY_NICE = 4, PRECOPY_PASSES_MAX = 3, PRECOPY_LITTLE = 64 };
 
 /* Memory left to the host beyond staging, and disk left beyond the checkpoint. */
 #define STAGING_RESERVE_BYTES (128ULL << 20)
@@ -50,6 +59,7 @@ struct ckpt {
 	struct store_txn *txn;
 	struct ckpt_vm *vms;
 	struct manifest_doc doc;
+	uint64_t staging_bytes; /* taken of the budget */
 	bool direct;    /* staging does not fit: RAM is written to the store while the VMs are
 			   stopped */
 	bool suspended; /* agents have been asked to drain, and not all are open again */
@@ -62,6 +72,14 @@ struct ckpt {
 static struct node *ckpt_node(const struct ckpt *ckpt, size_t index)
 {
 	return &ckpt->cluster->nodes[index];
+}
+
+static void nodes_paused(struct cluster *cluster, bool paused)
+{
+	pthread_mutex_lock(&the_daemon.lock);
+	for (unsigned int i = 0; i < cluster->spec.vms; i++)
+		cluster->nodes[i].paused = paused;
+	pthread_mutex_unlock(&the_daemon.lock);
 }
 
 static int ckpt_each(struct ckpt *ckpt, parallel_fn fn, struct err *err)
@@ -81,9 +99,32 @@ static int prepare_one(size_t index, void *arg, struct err *err)
 	return vm_disk_heal(node->vm, deadline_in_ms(MERGE_MS), err);
 }
 
+/* Take staging out of the budget, instead of what was taken before. */
+static int prepare_staging(struct ckpt *ckpt, uint64_t bytes, struct err *err)
+{
+	struct budget *budget = &the_daemon.staging;
+	uint64_t memory_free, left;
+	int rc = io_memory_available(&memory_free, err);
+
+	if (rc < 0)
+		return rc;
+	memory_free -=
+		memory_free < STAGING_RESERVE_BYTES ? memory_free : STAGING_RESERVE_BYTES;
+	budget_give(budget, ckpt->staging_bytes);
+	ckpt->direct = !budget_take(budget, bytes, memory_free, &left);
+	ckpt->staging_bytes = ckpt->direct ? 0 : bytes;
+	if (ckpt->direct)
+		log_warn(
+			"ckpt=%s staging needs %llu MiB, %llu MiB are left for it: RAM is written "
+			"while the VMs are stopped",
+			ckpt->id, (unsigned long long)(bytes >> 20),
+			(unsigned long long)(left >> 20));
+	return 0;
+}
+
 static int prepare_room(struct ckpt *ckpt, struct err *err)
 {
-	uint64_t ram = 0, disk = 0, memory_free, store_free;
+	uint64_t ram = 0, disk = 0, store_free;
 	struct stat st;
 	int rc = 0;
 
@@ -100,8 +141,6 @@ static int prepare_room(struct ckpt *ckpt, struct err *err)
 			disk += (uint64_t)st.st_blocks * 512;
 	}
 	if (rc == 0)
-		rc = io_memory_available(&memory_free, err);
-	if (rc == 0)
 		rc = io_free_bytes(store_dir(the_daemon.store), &store_free, err);
 	if (rc < 0)
 		return rc;
@@ -115,14 +154,7 @@ static int prepare_room(struct ckpt *ckpt, struct err *err)
 			(unsigned long long)((ram + disk + STORE_RESERVE_BYTES) >> 20));
 	ckpt->to_store_bytes =
 		ckpt->cluster->spec.vms * ckpt->cluster->spec.memory_bytes + disk;
-	ckpt->direct = ram + STAGING_RESERVE_BYTES > memory_free;
-	if (ckpt->direct)
-		log_warn(
-			"ckpt=%s staging would need %llu MiB, %llu MiB are free: RAM is written while the VMs "
-			"are stopped",
-			ckpt->id, (unsigned long long)(ram >> 20),
-			(unsigned long long)(memory_free >> 20));
-	return 0;
+	return prepare_staging(ckpt, ram, err);
 }
 
 static int ckpt_prepare(struct ckpt *ckpt, struct err *err)
@@ -139,9 +171,19 @@ static int ckpt_prepare(struct ckpt *ckpt, struct err *err)
 	return rc < 0 ? rc : prepare_room(ckpt, err);
 }
 
+/* overlay: what the pause needs is made before it. */
+
 static int overlay_one(size_t index, void *arg, struct err *err)
 {
-	return vm_disk_prepare(ckpt_node(arg, index)->vm, err);
+	struct ckpt *ckpt = arg;
+	int rc = vm_disk_prepare(ckpt_node(ckpt, index)->vm, err);
+
+	if (rc < 0)
+		return rc;
+	ckpt->vms[index].state_fd = memfd_create("stasis-state", MFD_CLOEXEC);
+	if (ckpt->vms[index].state_fd < 0)
+		return err_sys(err, errno, "cannot create memory for device state");
+	return vm_save_prepare(ckpt_node(ckpt, index)->vm, ckpt->vms[index].state_fd, err);
 }
 
 static int ckpt_overlay(struct ckpt *ckpt, struct err *err)
@@ -149,25 +191,30 @@ static int ckpt_overlay(struct ckpt *ckpt, struct err *err)
 	return ckpt_each(ckpt, overlay_one, err);
 }
 
-/* precopy and ram: one pass each, VM after VM, each with all processors. */
+/* precopy and ram: passes over the RAM of all VMs together. */
 
-static int ckpt_pass(struct ckpt *ckpt, struct err *err)
+static int ckpt_pass(struct ckpt *ckpt, size_t threads, int nice, struct ram_pass *ret_pass,
+		     struct err *err)
 {
-	int rc = 0;
+	struct ram_capture *captures[SPEC_VMS_MAX];
+	unsigned int vms = ckpt->cluster->spec.vms;
+	int rc;
 
-	for (unsigned int i = 0; i < ckpt->cluster->spec.vms && rc == 0; i++) {
-		struct ram_pass pass;
-
-		rc = ram_capture_pass(ckpt->vms[i].capture, 0, &pass, err);
-		log_debug("ckpt=%s vm=vm%u read %llu KiB, copied %llu KiB", ckpt->id, i,
-			  (unsigned long long)(pass.read_bytes >> 10),
-			  (unsigned long long)(pass.copied_bytes >> 10));
-	}
+	for (unsigned int i = 0; i < vms; i++)
+		captures[i] = ckpt->vms[i].capture;
+	rc = ram_captures_pass(captures, vms, threads, nice, ret_pass, err);
+	if (rc == 0)
+		log_debug("ckpt=%s %zu threads read %llu KiB of RAM, copied %llu KiB", ckpt->id,
+			  threads, (unsigned long long)(ret_pass->read_bytes >> 10),
+			  (unsigned long long)(ret_pass->copied_bytes >> 10));
 	return rc;
 }
 
+/* With what the guests leave idle, until little is left to copy, or it does not get less. */
 static int ckpt_precopy(struct ckpt *ckpt, struct err *err)
 {
+	struct ram_pass pass = {0}, before;
+	size_t threads;
 	int rc = 0;
 
 	if (ckpt->direct)
@@ -176,7 +223,15 @@ static int ckpt_precopy(struct ckpt *ckpt, struct err *err)
 		rc = ram_capture_create(vm_ram_fd(ckpt_node(ckpt, i)->vm),
 					ckpt->cluster->spec.memory_bytes, &ckpt->vms[i].capture,
 					err);
-	return rc < 0 ? rc : ckpt_pass(ckpt, err);
+	threads = idle_cpus(IDLE_WINDOW_MS);
+	for (int i = 0; i < PRECOPY_PASSES_MAX && rc == 0; i++) {
+		before = pass;
+		rc = ckpt_pass(ckpt, threads, PRECOPY_NICE, &pass, err);
+		if (pass.copied_bytes < pass.read_bytes / PRECOPY_LITTLE ||
+		    (i > 0 && pass.copied_bytes > before.copied_bytes / 2))
+			break;
+	}
+	return rc;
 }
 
 static int ckpt_drain(struct ckpt *ckpt, struct err *err)
@@ -190,46 +245,35 @@ static int ckpt_release(struct ckpt *ckpt, struct err *err)
 	return fabric_release(ckpt->cluster, ckpt->id, DRAIN_MS, &ckpt->doc.fabric, err);
 }
 
-static int pause_one(size_t index, void *arg, struct err *err)
-{
-	struct node *node = ckpt_node(arg, index);
-	int rc = vm_pause(node->vm, err);
-
-	pthread_mutex_lock(&the_daemon.lock);
-	node->paused = rc == 0;
-	pthread_mutex_unlock(&the_daemon.lock);
-	return rc;
-}
+/* The commands of the pause go to all VMs before the first answer is waited for, from one
+ * thread: each would wait for its turn among guests that run. */
 
 static int ckpt_pause(struct ckpt *ckpt, struct err *err)
 {
-	ckpt->doc.pause_ns = clock_mono_ns();
-	return ckpt_each(ckpt, pause_one, err);
-}
+	struct vm *vms[SPEC_VMS_MAX];
+	int rc;
 
-static int disk_one(size_t index, void *arg, struct err *err)
-{
-	return vm_disk_switch(ckpt_node(arg, index)->vm, err);
+	cluster_vms(ckpt->cluster, vms);
+	ckpt->doc.pause_ns = clock_mono_ns();
+	rc = vm_pause_all(vms, ckpt->cluster->spec.vms, err);
+	nodes_paused(ckpt->cluster, rc == 0);
+	return rc;
 }
 
 static int ckpt_disk(struct ckpt *ckpt, struct err *err)
 {
-	return ckpt_each(ckpt, disk_one, err);
-}
+	struct vm *vms[SPEC_VMS_MAX];
 
-static int state_one(size_t index, void *arg, struct err *err)
-{
-	struct ckpt *ckpt = arg;
-
-	ckpt->vms[index].state_fd = memfd_create("stasis-state", MFD_CLOEXEC);
-	if (ckpt->vms[index].state_fd < 0)
-		return err_sys(err, errno, "cannot create memory for device state");
-	return vm_save_state(ckpt_node(ckpt, index)->vm, ckpt->vms[index].state_fd, err);
+	cluster_vms(ckpt->cluster, vms);
+	return vm_disk_switch_all(vms, ckpt->cluster->spec.vms, err);
 }
 
 static int ckpt_state(struct ckpt *ckpt, struct err *err)
 {
-	return ckpt_each(ckpt, state_one, err);
+	struct vm *vms[SPEC_VMS_MAX];
+
+	cluster_vms(ckpt->cluster, vms);
+	return vm_save_all(vms, ckpt->cluster->spec.vms, err);
 }
 
 static void stored(uint64_t bytes, void *arg)
@@ -270,10 +314,11 @@ static int store_fd(struct ckpt *ckpt, unsigned int index, const char *kind, int
 
 static int ckpt_ram(struct ckpt *ckpt, struct err *err)
 {
+	struct ram_pass pass;
 	int rc = 0;
 
 	if (!ckpt->direct)
-		return ckpt_pass(ckpt, err);
+		return ckpt_pass(ckpt, parallel_cpus(), 0, &pass, err);
 	for (unsigned int i = 0; i < ckpt->cluster->spec.vms && rc == 0; i++)
 		rc = store_fd(ckpt, i, "ram", vm_ram_fd(ckpt_node(ckpt, i)->vm),
 			      &ckpt->vms[i].parts.ram, err);
@@ -285,10 +330,7 @@ static int ckpt_resume(struct ckpt *ckpt, struct err *err)
 	int rc = launch_resume(ckpt->cluster, err);
 
 	ckpt->doc.pause_ns = clock_mono_ns() - ckpt->doc.pause_ns;
-	pthread_mutex_lock(&the_daemon.lock);
-	for (unsigned int i = 0; i < ckpt->cluster->spec.vms; i++)
-		ckpt_node(ckpt, i)->paused = false;
-	pthread_mutex_unlock(&the_daemon.lock);
+	nodes_paused(ckpt->cluster, false);
 	return rc;
 }
 
@@ -465,6 +507,7 @@ static void ckpt_undo(struct ckpt *ckpt)
 
 static void ckpt_free(struct ckpt *ckpt)
 {
+	budget_give(&the_daemon.staging, ckpt->staging_bytes);
 	for (unsigned int i = 0; i < ckpt->cluster->spec.vms; i++) {
 		ram_capture_destroy(ckpt->vms[i].capture);
 		if (ckpt->vms[i].state_fd >= 0)

@@ -259,6 +259,12 @@ unsigned int cluster_alive(struct cluster *cluster)
 	return alive;
 }
 
+void cluster_vms(const struct cluster *cluster, struct vm *ret_vms[SPEC_VMS_MAX])
+{
+	for (unsigned int i = 0; i < cluster->spec.vms; i++)
+		ret_vms[i] = cluster->nodes[i].vm;
+}
+
 static const char *cluster_state(const struct cluster *cluster, unsigned int alive)
 {
 	static const struct {

@@ -81,6 +81,8 @@ void cluster_put(struct cluster *cluster);
  * `message` (may be NULL) tells how. */
 int cluster_begin(struct cluster *cluster, const char *op, struct err *err);
 void cluster_end(struct cluster *cluster, const char *message);
+/* The VMs in their order, borrowed; all run. Operation held. */
+void cluster_vms(const struct cluster *cluster, struct vm *ret_vms[SPEC_VMS_MAX]);
 bool cluster_any_busy(void);
 void cluster_phase(struct cluster *cluster, const char *phase);
 

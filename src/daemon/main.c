@@ -35,7 +35,10 @@ enum {
 	HELLO_MS = 5000
 };
 
-struct daemon the_daemon = {.lock = PTHREAD_MUTEX_INITIALIZER};
+struct daemon the_daemon = {
+	.lock = PTHREAD_MUTEX_INITIALIZER,
+	.staging = {.lock = PTHREAD_MUTEX_INITIALIZER, .limit_bytes = BUDGET_AUTO},
+};
 
 static const char usage[] =
 	"Usage: stasisd [OPTION]…\n"
@@ -43,6 +46,8 @@ static const char usage[] =
 	"stasis starts it by itself when none answers. VMs outlive it; the next one adopts them.\n\n"
 	"  -b, --background             go to the background once the socket answers; log to stasisd.log in the state directory\n"
 	"  -l, --log-level=LEVEL        error, warn, info (default) or debug\n"
+	"  -s, --staging=SIZE           memory for RAM that is captured while VMs are stopped: 512M, 2G, …, or auto (default):\n"
+	"                               all that is available; what does not fit is written while they are stopped\n"
 	"      --store-key-file=FILE    encrypt the store under the key in FILE, which only its owner may read\n"
 	"      --store-key-command=CMD  encrypt the store under the key that CMD prints\n"
 	"      --compression=HOW        of the store: auto (default), raw, or a level of zstd, 1 to 19\n"
@@ -51,13 +56,14 @@ static const char usage[] =
 	"  -V, --version                print the version, and end\n\n"
 	"Environment: STASIS_RUN_DIR, STASIS_STATE_DIR, STASIS_CACHE_DIR, STASIS_STORE_DIR (a directory or\n"
 	"s3://BUCKET/PREFIX, with AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and others), STASIS_STORE_KEY_FILE,\n"
-	"STASIS_STORE_KEY_COMMAND, STASIS_STORE_COMPRESSION, STASIS_FAULT.\n"
+	"STASIS_STORE_KEY_COMMAND, STASIS_STORE_COMPRESSION, STASIS_STAGING, STASIS_FAULT.\n"
 	"See stasisd(8).\n";
 
 struct options {
 	bool background;
 	enum log_level level;
 	struct store_config store;
+	const char *staging; /* NULL: not given */
 };
 
 /* Options without a letter. */
@@ -101,6 +107,7 @@ static int parse_options(int argc, char *argv[], struct options *ret_options)
 	static const struct option longs[] = {
 		{"background", no_argument, NULL, 'b'},
 		{"log-level", required_argument, NULL, 'l'},
+		{"staging", required_argument, NULL, 's'},
 		{"store-key-file", required_argument, NULL, OPT_KEY_FILE},
 		{"store-key-command", required_argument, NULL, OPT_KEY_COMMAND},
 		{"compression", required_argument, NULL, OPT_COMPRESSION},
@@ -112,13 +119,14 @@ static int parse_options(int argc, char *argv[], struct options *ret_options)
 	struct err err = ERR_INIT;
 	int option;
 
-	while ((option = getopt_long(argc, argv, "bl:hV", longs, NULL)) != -1) {
+	while ((option = getopt_long(argc, argv, "bl:s:hV", longs, NULL)) != -1) {
 		switch (option) {
 		case 'b': ret_options->background = true; break;
 		case 'l':
 			if (parse_level(optarg, &ret_options->level) != 0)
 				return EXIT_USAGE;
 			break;
+		case 's': ret_options->staging = optarg; break;
 		case OPT_KEY_FILE: settings.key_file = optarg; break;
 		case OPT_KEY_COMMAND: settings.key_command = optarg; break;
 		case OPT_COMPRESSION: settings.compression = optarg; break;
@@ -137,6 +145,23 @@ static int parse_options(int argc, char *argv[], struct options *ret_options)
 		return EXIT_USAGE;
 	}
 	return 0;
+}
+
+/* The option goes before the environment. */
+static int set_staging(const struct options *options)
+{
+	const char *name = "--staging", *value = options->staging;
+	struct err err = ERR_INIT;
+
+	if (!value) {
+		name = "STASIS_STAGING";
+		value = getenv(name);
+	}
+	if (!value || !*value ||
+	    budget_parse(value, &the_daemon.staging.limit_bytes, &err) == 0)
+		return 0;
+	fprintf(stderr, "stasisd: %s: %s, or auto\n", name, err.msg);
+	return EXIT_USAGE;
 }
 
 static int make_directories(struct err *err)
@@ -342,6 +367,8 @@ int main(int argc, char *argv[])
 	struct err err = ERR_INIT;
 	int ready = -1, rc = parse_options(argc, argv, &options);
 
+	if (rc == 0)
+		rc = set_staging(&options);
 	if (rc != 0)
 		return rc;
 	close_range(STDERR_FILENO + 1, ~0U, 0);

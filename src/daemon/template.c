@@ -135,9 +135,11 @@ static int template_capture(const struct vm_config *config, struct vm *vm, struc
 
 	if (state < 0)
 		return err_sys(err, errno, "cannot create memory for device state");
-	rc = vm_pause(vm, err);
+	rc = vm_save_prepare(vm, state, err);
 	if (rc == 0)
-		rc = vm_save_state(vm, state, err);
+		rc = vm_pause(vm, err);
+	if (rc == 0)
+		rc = vm_save_all(&vm, 1, err);
 	if (rc == 0)
 		rc = image_of_fd(config->dir, "ram.simg", vm_ram_fd(vm), &ram_ref, err);
 	if (rc == 0)

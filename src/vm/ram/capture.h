@@ -4,6 +4,7 @@
 #ifndef STASIS_VM_RAM_CAPTURE_H
 #define STASIS_VM_RAM_CAPTURE_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/err.h"
@@ -26,12 +27,13 @@ int ram_capture_create(int ram_fd, uint64_t ram_bytes, struct ram_capture **ret_
 void ram_capture_destroy(struct ram_capture *capture);
 
 /*
- * One pass over RAM: pages that differ from staging are copied. Call it while the VM runs
- * (pre-copy), then once more while it is paused; only after that is staging the VM's RAM of the
- * instant. `threads` 0: all processors.
+ * One pass over the RAM of several VMs: pages that differ from staging are copied. Call it
+ * while the VMs run (pre-copy), then once more while they are paused; only after that is
+ * staging their RAM of the instant. `threads` 0: all processors. `nice` steps below the
+ * caller's priority.
  */
-int ram_capture_pass(struct ram_capture *capture, unsigned int threads,
-		     struct ram_pass *ret_pass, struct err *err);
+int ram_captures_pass(struct ram_capture *const *captures, size_t count, size_t threads,
+		      int nice, struct ram_pass *ret_pass, struct err *err);
 
 /* Staging as it is: the first offset >= `offset` that may hold non-zero bytes (UINT64_MAX:
  * none), and its bytes. */
