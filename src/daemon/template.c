@@ -292,35 +292,18 @@ struct clone_work {
 	int *rams;
 };
 
-static int copy_file(const char *from, const char *to, struct err *err)
-{
-	CLEANUP_CLOSE int in = open(from, O_RDONLY | O_CLOEXEC);
-	CLEANUP_CLOSE int out = open(to, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-	ssize_t n;
-
-	if (in < 0)
-		return err_sys(err, errno, "cannot open %s", from);
-	if (out < 0)
-		return err_sys(err, errno, "cannot create %s", to);
-	while ((n = copy_file_range(in, NULL, out, NULL, 1 << 30, 0)) > 0)
-		;
-	return n < 0 ? err_sys(err, errno, "cannot copy %s to %s", from, to) : 0;
-}
-
 static int clone_disk(size_t index, void *arg, struct err *err)
 {
 	const struct clone_work *work = arg;
 	const struct vm_config *config = work->configs[index];
-	char from[IO_PATH_MAX], to[IO_PATH_MAX];
+	char from[IO_PATH_MAX];
 	int rc = io_mkdir_all(config->dir, 0700, err);
 
 	if (rc == 0)
 		rc = io_mkdir_all(config->run_dir, 0700, err);
 	if (rc == 0)
 		rc = io_path(from, sizeof(from), err, "%s/disk.qcow2", work->template->dir);
-	if (rc == 0)
-		rc = io_path(to, sizeof(to), err, "%s/disk.qcow2", config->dir);
-	return rc < 0 ? rc : copy_file(from, to, err);
+	return rc < 0 ? rc : vm_disk_copy(from, config, err);
 }
 
 static int clone_read(const struct template *template, const char *name,

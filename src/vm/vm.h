@@ -125,14 +125,51 @@ int vm_load_state(struct vm *vm, int state_fd, struct err *err);
  */
 int vm_disk_create(const struct vm_config *config,
 		   struct err *err); /* a fresh disk.qcow2 over the base */
+/* A copy of another VM's disk.qcow2, as the VM's own. */
+int vm_disk_copy(const char *from, const struct vm_config *config, struct err *err);
 int vm_disk_prepare(struct vm *vm, struct err *err);
 int vm_disk_switch_all(struct vm *const *vms, size_t count, struct err *err);
 int vm_disk_merge(struct vm *vm, int64_t deadline_ns, struct err *err);
 int vm_disk_heal(struct vm *vm, int64_t deadline_ns, struct err *err);
 int vm_disk_frozen_path(const struct vm *vm, char *ret_path, size_t size, struct err *err);
+/* Open the frozen layer for reading. Behind *ret_bytes its file is a hole, which need not be
+ * kept (vm_disk_rebase() makes it anew). */
+int vm_disk_frozen_open(const struct vm *vm, int *ret_fd, uint64_t *ret_bytes, struct err *err);
 /* Point a restored disk.qcow2 at the base's present path (qemu-img rebase -u). */
 int vm_disk_rebase(const struct vm_config *config, struct err *err);
 /* Layers in use, the base included: 2 outside of a checkpoint. */
 int vm_disk_chain_length(struct vm *vm, unsigned int *ret_layers, struct err *err);
+
+/*
+ * What changes in the file disk.qcow2 is tracked by QEMU, from one checkpoint to the next, in
+ * pages. It is known as long as QEMU lives, whatever becomes of daemons.
+ *
+ * vm_disk_track(): from now on, relative to `checkpoint`, and no longer to another one. The
+ * file must equal what that checkpoint has of it: when it is frozen and the checkpoint is
+ * committed, before vm_disk_merge(); or after vm_disk_rebase(), between vm_launch() and
+ * vm_load_state(). A checkpoint that fails leaves it alone: what is tracked is right all the
+ * same. Where a file system cannot hold what tracking needs, nothing is tracked, and that is no
+ * error.
+ *
+ * vm_disk_tracked(): the checkpoint, -ENOENT when there is none.
+ *
+ * vm_disk_changes(): the pages of the frozen layer that may differ from what `checkpoint` has
+ * of it. -ENOENT: it is not tracked since then, everything may differ. -EBUSY: it is not
+ * frozen.
+ */
+enum { DISK_PAGE_BYTES = 4096, DISK_BLOCK_PAGES = 256 };
+struct disk_changes;
+int vm_disk_track(struct vm *vm, const char *checkpoint, struct err *err);
+int vm_disk_tracked(struct vm *vm, char *ret_checkpoint, size_t size, struct err *err);
+int vm_disk_changes(struct vm *vm, const char *checkpoint, struct disk_changes **ret_changes,
+		    struct err *err);
+void disk_changes_free(struct disk_changes *changes); /* NULL is allowed */
+/* How many bytes of the file those pages are. */
+uint64_t disk_changes_bytes(const struct disk_changes *changes);
+/* Those among the pages of a block, `len` bytes from `offset` (a multiple of a block's size):
+ * bit p % 8 of byte p / 8 for page p. Whether there is one. Pages behind the end of the file
+ * have changed. Any number of threads. */
+bool disk_changes_any(const struct disk_changes *changes, uint64_t offset, uint32_t len,
+		      uint8_t ret_bitmap[DISK_BLOCK_PAGES / 8]);
 
 #endif

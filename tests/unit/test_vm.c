@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 
 #include "base/cleanup.h"
+#include "vm/proc/proc.h"
 
 enum { DEADLINE_MS = 30000 };
 
@@ -66,11 +67,11 @@ static uint32_t disk_counter(const char *path)
 
 static void copy_file(const char *from, const char *to)
 {
-	CLEANUP_FREE char *bytes = NULL;
-	size_t len;
+	const char *const argv[] = {"cp", "--sparse=always", from, to, NULL};
+	char output[256];
 
-	ASSERT_OK(io_read_file(from, 64 << 20, &bytes, &len, &err));
-	ASSERT_OK(io_replace_file(to, bytes, len, 0644, &err));
+	ASSERT_OK(proc_run((char *const *)(uintptr_t)argv, deadline_in_ms(DEADLINE_MS), output,
+			   sizeof(output), &err));
 }
 
 static void test_life(void **state)
@@ -431,32 +432,6 @@ static unsigned int count_dir(const char *path)
 	return count;
 }
 
-/* Processes that name this program's directory; with `end` they are killed on the way. */
-static unsigned int qemus(bool end)
-{
-	CLEANUP_CLOSEDIR DIR *proc = opendir("/proc");
-	const struct dirent *entry;
-	unsigned int count = 0;
-
-	assert_non_null(proc);
-	while ((entry = readdir(proc))) {
-		CLEANUP_FREE char *text = NULL;
-		char path[64 + sizeof(entry->d_name)];
-		pid_t pid = atoi(entry->d_name);
-		size_t len;
-
-		snprintf(path, sizeof(path), "/proc/%s/cmdline", entry->d_name);
-		if (pid <= 0 || pid == getpid() ||
-		    io_read_file(path, 1 << 20, &text, &len, NULL) < 0 ||
-		    !memmem(text, len, root_dir, strlen(root_dir)))
-			continue;
-		count++;
-		if (end)
-			kill(pid, SIGKILL);
-	}
-	return count;
-}
-
 static void test_nothing_leaks(void **state)
 {
 	unsigned int fds = count_dir("/proc/self/fd"), tasks = count_dir("/proc/self/task");
@@ -465,14 +440,14 @@ static void test_nothing_leaks(void **state)
 
 	(void)state;
 	guest_boot(&guest, "leak");
-	assert_int_equal(qemus(false), 1);
+	assert_int_equal(guest_qemus(root_dir, false), 1);
 	guest_checkpoint(&guest, &saved);
 	guest_restore(&guest, &saved);
 	saved_clear(&saved);
-	assert_int_equal(qemus(false), 1);
+	assert_int_equal(guest_qemus(root_dir, false), 1);
 	guest_end(&guest);
 	test_launch_errors(state);
-	assert_int_equal(qemus(false), 0);
+	assert_int_equal(guest_qemus(root_dir, false), 0);
 	assert_int_equal(count_dir("/proc/self/fd"), fds);
 	assert_int_equal(count_dir("/proc/self/task"), tasks);
 }
@@ -487,7 +462,7 @@ static int setup(void **state)
 static int teardown(void **state)
 {
 	(void)state;
-	qemus(true); /* what a test that failed half-way has left */
+	guest_qemus(root_dir, true); /* what a test that failed half-way has left */
 	return io_remove_all(root_dir, NULL);
 }
 

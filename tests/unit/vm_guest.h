@@ -11,13 +11,16 @@
 #include <string.h>
 
 #include <cmocka.h>
+#include <dirent.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/io.h"
 #include "vm/ram/capture.h"
@@ -149,6 +152,32 @@ static inline void guest_await_progress(const struct guest *guest, uint32_t from
 			fail_msg("the guest does not count: %u", guest_counter(guest));
 		guest_sleep_ms(2);
 	}
+}
+
+/* Processes whose command lines name the directory; with `end` they are killed on the way. */
+static inline unsigned int guest_qemus(const char *dir, bool end)
+{
+	CLEANUP_CLOSEDIR DIR *proc = opendir("/proc");
+	const struct dirent *entry;
+	unsigned int count = 0;
+
+	assert_non_null(proc);
+	while ((entry = readdir(proc))) {
+		CLEANUP_FREE char *text = NULL;
+		char path[64 + sizeof(entry->d_name)];
+		pid_t pid = atoi(entry->d_name);
+		size_t len;
+
+		snprintf(path, sizeof(path), "/proc/%s/cmdline", entry->d_name);
+		if (pid <= 0 || pid == getpid() ||
+		    io_read_file(path, 1 << 20, &text, &len, NULL) < 0 ||
+		    !memmem(text, len, dir, strlen(dir)))
+			continue;
+		count++;
+		if (end)
+			kill(pid, SIGKILL);
+	}
+	return count;
 }
 
 #endif

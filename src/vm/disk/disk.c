@@ -263,6 +263,8 @@ int vm_disk_heal(struct vm *vm, int64_t deadline_ns, struct err *err)
 	struct disk_view view;
 	int rc = disks_reclaim(vm, err);
 
+	if (rc == 0)
+		rc = disk_server_stop(vm, err);
 	/* A merge that a daemon before us began ends first: what is seen then stands still. */
 	if (rc == 0)
 		rc = job_finish(vm, deadline_ns, err);

@@ -178,7 +178,7 @@ static void args_add_disk(struct args *args, const struct vm_config *config)
 		      json_pack("{s:s, s:s, s:s, s:s, s:{s:s, s:s, s:s, s:s}}", "driver",
 				"qcow2", "node-name", QEMU_NODE_DISK, "discard", "unmap",
 				"backing", "base", "file", "driver", "file", "node-name",
-				"disk-file", "discard", "unmap", "filename", path));
+				QEMU_NODE_FILE, "discard", "unmap", "filename", path));
 }
 
 static void args_add_sockets(struct args *args, const struct vm_config *config)

@@ -14,6 +14,7 @@ enum { QEMU_FD_RAM = 3, QEMU_FD_TAP = 4, QEMU_FD_QMP = 5 };
 /* Names by which QMP commands find things. */
 #define QEMU_BLK_DEVICE   "blk0"
 #define QEMU_NODE_DISK    "disk"
+#define QEMU_NODE_FILE    "disk-file" /* below QEMU_NODE_DISK */
 #define QEMU_NODE_NEXT    "next"
 #define QEMU_PLUG_BUS     "rp1"
 
@@ -22,6 +23,7 @@ enum { QEMU_FD_RAM = 3, QEMU_FD_TAP = 4, QEMU_FD_QMP = 5 };
 #define QEMU_SOCK_DEBUG   "debug.sock"
 #define QEMU_SOCK_AGENT   "agent.sock"
 #define QEMU_SOCK_CONSOLE "console.sock"
+#define QEMU_SOCK_NBD     "nbd.sock" /* for moments only */
 
 /* The QEMU and qemu-img in use: $STASIS_QEMU, $STASIS_QEMU_IMG or their usual names. */
 const char *qemu_program(void);

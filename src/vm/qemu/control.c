@@ -21,7 +21,7 @@ enum {
 };
 
 static const char *const sockets[] = {QEMU_SOCK_QMP, QEMU_SOCK_DEBUG, QEMU_SOCK_AGENT,
-				      QEMU_SOCK_CONSOLE};
+				      QEMU_SOCK_CONSOLE, QEMU_SOCK_NBD};
 
 int vm_dir_path(const struct vm_config *config, const char *name, char *ret_path, size_t size,
 		struct err *err)
