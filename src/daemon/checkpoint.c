@@ -11,8 +11,6 @@
 #include "daemon/checkpoint.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,11 +24,11 @@
 #include "base/idle.h"
 #include "base/log.h"
 #include "base/parallel.h"
+#include "daemon/ckpt.h"
 #include "daemon/fabric.h"
 #include "daemon/image.h"
 #include "daemon/launch.h"
-#include "daemon/manifest.h"
-#include "vm/ram/capture.h"
+#include "daemon/retention.h"
 
 enum { AGENT_MS = 15000, DRAIN_MS = 30000, MERGE_MS = 300000 };
 
@@ -44,35 +42,6 @@ enum { IDLE_WINDOW_MS = 100, PRECOPY_NICE = 4, PRECOPY_PASSES_MAX = 3, PRECOPY_L
 /* Memory left to the host beyond staging, and disk left beyond the checkpoint. */
 #define STAGING_RESERVE_BYTES (128ULL << 20)
 #define STORE_RESERVE_BYTES   (16ULL << 20)
-
-struct ckpt_vm {
-	struct ram_capture *capture;
-	int state_fd;
-	struct manifest_vm parts;
-};
-
-struct ckpt {
-	struct cluster *cluster;
-	struct progress *progress;
-	const char *tag;
-	char id[STORE_ID_MAX];
-	struct store_txn *txn;
-	struct ckpt_vm *vms;
-	struct manifest_doc doc;
-	uint64_t staging_bytes; /* taken of the budget */
-	bool direct;    /* staging does not fit: RAM is written to the store while the VMs are
-			   stopped */
-	bool suspended; /* agents have been asked to drain, and not all are open again */
-	bool committed;
-	int64_t begin_ns;
-	atomic_uint_fast64_t stored_bytes;
-	uint64_t to_store_bytes;
-};
-
-static struct node *ckpt_node(const struct ckpt *ckpt, size_t index)
-{
-	return &ckpt->cluster->nodes[index];
-}
 
 static void nodes_paused(struct cluster *cluster, bool paused)
 {
@@ -141,7 +110,7 @@ static int prepare_room(struct ckpt *ckpt, struct err *err)
 			disk += (uint64_t)st.st_blocks * 512;
 	}
 	if (rc == 0)
-		rc = io_free_bytes(store_dir(the_daemon.store), &store_free, err);
+		rc = store_free_bytes(the_daemon.store, &store_free, err);
 	if (rc < 0)
 		return rc;
 	if (store_free < ram + disk + STORE_RESERVE_BYTES)
@@ -149,7 +118,7 @@ static int prepare_room(struct ckpt *ckpt, struct err *err)
 			err, ENOSPC,
 			"the store %s has %llu MiB free, a checkpoint of %s may need %llu MiB; remove old "
 			"ones (stasis rm) or set STASIS_STORE_DIR",
-			store_dir(the_daemon.store), (unsigned long long)(store_free >> 20),
+			store_where(the_daemon.store), (unsigned long long)(store_free >> 20),
 			ckpt->cluster->spec.name,
 			(unsigned long long)((ram + disk + STORE_RESERVE_BYTES) >> 20));
 	ckpt->to_store_bytes =
@@ -166,7 +135,7 @@ static int ckpt_prepare(struct ckpt *ckpt, struct err *err)
 	if (rc == 0)
 		rc = prepare_room(ckpt, err);
 	if (rc == 0)
-		rc = image_put(ckpt->cluster->image_dir, &ckpt->doc.image, err);
+		rc = image_put(ckpt->cluster->image_dir, ckpt->txn, &ckpt->doc.image, err);
 	/* The guest image may have taken much of the room, the first time. */
 	return rc < 0 ? rc : prepare_room(ckpt, err);
 }
@@ -221,8 +190,8 @@ static int ckpt_precopy(struct ckpt *ckpt, struct err *err)
 		return 0;
 	for (unsigned int i = 0; i < ckpt->cluster->spec.vms && rc == 0; i++)
 		rc = ram_capture_create(vm_ram_fd(ckpt_node(ckpt, i)->vm),
-					ckpt->cluster->spec.memory_bytes, &ckpt->vms[i].capture,
-					err);
+					ckpt->cluster->spec.memory_bytes,
+					ckpt_node(ckpt, i)->trace, &ckpt->vms[i].capture, err);
 	threads = idle_cpus(IDLE_WINDOW_MS);
 	for (int i = 0; i < PRECOPY_PASSES_MAX && rc == 0; i++) {
 		before = pass;
@@ -276,53 +245,12 @@ static int ckpt_state(struct ckpt *ckpt, struct err *err)
 	return vm_save_all(vms, ckpt->cluster->spec.vms, err);
 }
 
-static void stored(uint64_t bytes, void *arg)
-{
-	struct ckpt *ckpt = arg;
-	uint64_t done = atomic_fetch_add(&ckpt->stored_bytes, bytes) + bytes;
-
-	progress_send(ckpt->progress, ckpt->direct ? "ram" : "store", done,
-		      ckpt->to_store_bytes, "bytes", NULL);
-}
-
-static int store_source(struct ckpt *ckpt, unsigned int index, const char *kind,
-			const struct simg_source *source, struct manifest_part *ret_part,
-			struct err *err)
-{
-	int rc;
-
-	snprintf(ret_part->name, sizeof(ret_part->name), "vm%u.%s", index, kind);
-	rc = store_txn_put(ckpt->txn, ret_part->name, source, 0, stored, ckpt, &ret_part->ref,
-			   err);
-	if (rc == 0)
-		rc = fault_hit(FAULT_CKPT_STORE, err);
-	return rc;
-}
-
-static int store_fd(struct ckpt *ckpt, unsigned int index, const char *kind, int fd,
-		    struct manifest_part *ret_part, struct err *err)
-{
-	struct simg_source source;
-	int rc = simg_source_fd(fd, &source, err);
-
-	if (rc < 0)
-		return rc;
-	rc = store_source(ckpt, index, kind, &source, ret_part, err);
-	free(source.arg);
-	return rc;
-}
-
 static int ckpt_ram(struct ckpt *ckpt, struct err *err)
 {
 	struct ram_pass pass;
-	int rc = 0;
 
-	if (!ckpt->direct)
-		return ckpt_pass(ckpt, parallel_cpus(), 0, &pass, err);
-	for (unsigned int i = 0; i < ckpt->cluster->spec.vms && rc == 0; i++)
-		rc = store_fd(ckpt, i, "ram", vm_ram_fd(ckpt_node(ckpt, i)->vm),
-			      &ckpt->vms[i].parts.ram, err);
-	return rc;
+	return ckpt->direct ? ckpt_put_ram(ckpt, err)
+			    : ckpt_pass(ckpt, parallel_cpus(), 0, &pass, err);
 }
 
 static int ckpt_resume(struct ckpt *ckpt, struct err *err)
@@ -342,65 +270,6 @@ static int ckpt_reopen(struct ckpt *ckpt, struct err *err)
 	return rc;
 }
 
-static uint64_t staged_next_data(void *arg, uint64_t offset)
-{
-	return ram_capture_next_data(arg, offset);
-}
-
-static int staged_block(void *arg, uint64_t offset, uint32_t len, void *scratch,
-			const void **ret_data, struct err *err)
-{
-	(void)len;
-	(void)scratch;
-	(void)err;
-	*ret_data = ram_capture_bytes(arg, offset);
-	return 0;
-}
-
-static int store_staged(struct ckpt *ckpt, unsigned int index, struct err *err)
-{
-	struct ckpt_vm *vm = &ckpt->vms[index];
-	struct simg_source source = {
-		.logical_bytes = ckpt->cluster->spec.memory_bytes,
-		.next_data = staged_next_data,
-		.block = staged_block,
-		.arg = vm->capture,
-	};
-	int rc = store_source(ckpt, index, "ram", &source, &vm->parts.ram, err);
-
-	ram_capture_destroy(vm->capture);
-	vm->capture = NULL;
-	return rc;
-}
-
-static int store_vm(struct ckpt *ckpt, unsigned int index, struct err *err)
-{
-	struct ckpt_vm *vm = &ckpt->vms[index];
-	CLEANUP_CLOSE int disk = -1;
-	char path[IO_PATH_MAX];
-	int rc = ckpt->direct ? 0 : store_staged(ckpt, index, err);
-
-	if (rc == 0)
-		rc = store_fd(ckpt, index, "state", vm->state_fd, &vm->parts.state, err);
-	if (rc == 0)
-		rc = vm_disk_frozen_path(ckpt_node(ckpt, index)->vm, path, sizeof(path), err);
-	if (rc < 0)
-		return rc;
-	disk = open(path, O_RDONLY | O_CLOEXEC);
-	if (disk < 0)
-		return err_sys(err, errno, "cannot open %s", path);
-	return store_fd(ckpt, index, "disk", disk, &vm->parts.disk, err);
-}
-
-static int ckpt_store(struct ckpt *ckpt, struct err *err)
-{
-	int rc = 0;
-
-	for (unsigned int i = 0; i < ckpt->cluster->spec.vms && rc == 0; i++)
-		rc = store_vm(ckpt, i, err);
-	return rc;
-}
-
 static int ckpt_commit(struct ckpt *ckpt, struct err *err)
 {
 	json_t *manifest;
@@ -409,8 +278,7 @@ static int ckpt_commit(struct ckpt *ckpt, struct err *err)
 	ckpt->doc.tag = ckpt->tag;
 	ckpt->doc.pause_includes_write = ckpt->direct;
 	ckpt->doc.total_ns = clock_mono_ns() - ckpt->begin_ns;
-	for (unsigned int i = 0; i < ckpt->cluster->spec.vms; i++)
-		ckpt->doc.vms[i] = ckpt->vms[i].parts;
+	store_txn_cost(ckpt->txn, &ckpt->doc.cost);
 	manifest = manifest_make(ckpt->cluster, &ckpt->doc);
 	if (!manifest)
 		return err_sys(err, ENOMEM, "cannot make the manifest of %s", ckpt->id);
@@ -419,6 +287,7 @@ static int ckpt_commit(struct ckpt *ckpt, struct err *err)
 	if (rc < 0)
 		return rc;
 	ckpt->committed = true;
+	ckpt_keep_traces(ckpt);
 	pthread_mutex_lock(&the_daemon.lock);
 	snprintf(ckpt->cluster->last_checkpoint, sizeof(ckpt->cluster->last_checkpoint), "%s",
 		 ckpt->id);
@@ -427,12 +296,16 @@ static int ckpt_commit(struct ckpt *ckpt, struct err *err)
 	return 0;
 }
 
+/* Before the layers are merged, QEMU begins to track what changes relative to this checkpoint. */
 static int merge_one(size_t index, void *arg, struct err *err)
 {
+	const struct ckpt *ckpt = arg;
+	struct vm *vm = ckpt_node(ckpt, index)->vm;
 	int rc = fault_hit(FAULT_CKPT_MERGE, err);
 
-	return rc < 0 ? rc
-		      : vm_disk_merge(ckpt_node(arg, index)->vm, deadline_in_ms(MERGE_MS), err);
+	if (rc == 0)
+		rc = vm_disk_track(vm, ckpt->id, err);
+	return rc < 0 ? rc : vm_disk_merge(vm, deadline_in_ms(MERGE_MS), err);
 }
 
 static int ckpt_merge(struct ckpt *ckpt, struct err *err)
@@ -458,7 +331,7 @@ static const struct ckpt_phase {
 	{"ram", ckpt_ram, FAULT_CKPT_RAM},
 	{"resume", ckpt_resume, FAULT_CKPT_RESUME},
 	{"reopen", ckpt_reopen, FAULT_CKPT_REOPEN},
-	{"store", ckpt_store, FAULT_CKPT_COMMIT},
+	{"store", ckpt_put_all, FAULT_CKPT_COMMIT},
 	{"commit", ckpt_commit, FAULT_CKPT_COMMITTED},
 	{"merge", ckpt_merge, FAULT_CKPT_DONE},
 };
@@ -565,6 +438,8 @@ static int ckpt_take(struct ckpt *ckpt, struct err *err)
 	ckpt_free(ckpt);
 	cluster_end(ckpt->cluster, message);
 	cluster_save(ckpt->cluster, NULL);
+	if (rc == 0)
+		retention_apply(ckpt->cluster);
 	return rc;
 }
 
@@ -608,6 +483,8 @@ int checkpoint_describe(const char *id, json_t **ret_description, struct err *er
 	for (size_t i = 0; i < count; i++) {
 		if (strcmp(entries[i].id, id) != 0)
 			continue;
+		json_object_set_new(*ret_description, "logical_bytes",
+				    json_integer((json_int_t)entries[i].logical_bytes));
 		json_object_set_new(*ret_description, "bytes",
 				    json_integer((json_int_t)entries[i].bytes));
 		json_object_set_new(*ret_description, "damaged",

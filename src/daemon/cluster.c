@@ -124,6 +124,8 @@ void cluster_put(struct cluster *cluster)
 	if (!last)
 		return;
 	json_decref(cluster->run);
+	for (unsigned int i = 0; i < SPEC_VMS_MAX; i++)
+		ram_trace_destroy(cluster->nodes[i].trace);
 	free(cluster->nodes);
 	free(cluster);
 }

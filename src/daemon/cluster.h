@@ -10,6 +10,7 @@
 #include "base/spec.h"
 #include "daemon/daemon.h"
 #include "daemon/link.h"
+#include "vm/ram/capture.h"
 #include "vm/vm.h"
 
 /* The operation of a daemon that takes over what an earlier one left; cluster_begin() waits for
@@ -35,6 +36,9 @@ struct node {
 	uint64_t start_time; /* of that process */
 	bool dead;           /* its process has ended unasked */
 	bool paused;         /* stopped by the operation under way */
+	/* What its RAM was at the checkpoint named, or NULL; the holder of the operation's. */
+	struct ram_trace *trace;
+	char trace_checkpoint[STORE_ID_MAX];
 };
 
 /*
@@ -103,6 +107,8 @@ int cluster_load(struct cluster *cluster, char ret_op[CLUSTER_OP_MAX], struct er
 
 /* The node's VM has come to life: watch its process and open the link to its agent. */
 void node_started(struct node *node, struct vm *vm);
+/* Keep a trace of its RAM for the next checkpoint, instead of the one before; NULL: none. */
+void node_set_trace(struct node *node, struct ram_trace *trace, const char *checkpoint);
 /* Forget the VM; `end` ends its process as well. */
 void node_drop(struct node *node, bool end);
 /* End all processes of the cluster, also those that no record names (a daemon died in between).

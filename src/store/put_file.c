@@ -83,17 +83,32 @@ static int file_identify(int fd, const char *path, struct catalog_file *ret_file
 	return 0;
 }
 
-/* Find a file that was put before and whose stream some checkpoint has: 1, 0 or -errno. */
-static int file_recall(struct store_txn *txn, const struct catalog_file *file,
-		       struct stream_ref *ret_ref, struct err *err)
+static bool file_known(struct store *store, const struct catalog_file *file,
+		       struct stream_ref *ret_ref)
 {
-	struct store *store = txn->store;
 	int rc;
 
 	pthread_mutex_lock(&store->lock);
 	rc = store->catalog ? catalog_file_recall(store->catalog, file, ret_ref, NULL) : 0;
 	pthread_mutex_unlock(&store->lock);
-	return rc == 1 ? store_txn_adopt(txn, ret_ref, err) : 0;
+	return rc == 1;
+}
+
+/* Find a file that was put before and whose stream some checkpoint has: 1, 0 or -errno. */
+static int file_recall(struct store_txn *txn, const struct catalog_file *file,
+		       struct stream_ref *ret_ref, struct err *err)
+{
+	return file_known(txn->store, file, ret_ref) ? store_txn_adopt(txn, ret_ref, err) : 0;
+}
+
+bool store_file_is(struct store *store, const char *path, const struct stream_ref *ref)
+{
+	CLEANUP_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC);
+	struct catalog_file file;
+	struct stream_ref known;
+
+	return fd >= 0 && file_identify(fd, path, &file, NULL) == 0 &&
+	       file_known(store, &file, &known) && stream_ref_equal(&known, ref);
 }
 
 static void file_remember(struct store *store, const struct catalog_file *file,

@@ -141,6 +141,9 @@ void store_abort(struct store_txn *txn);
 int store_txn_put_file(struct store_txn *txn, const char *path, struct stream_ref *ret_ref,
 		       const struct store_work *work, struct err *err);
 
+/* Whether the file is remembered to hold this stream. */
+bool store_file_is(struct store *store, const char *path, const struct stream_ref *ref);
+
 /* Use a stream of a checkpoint that exists: 1 if some manifest names it, and it can be named by
  * this transaction's, 0 if not. */
 int store_txn_adopt(struct store_txn *txn, const struct stream_ref *ref, struct err *err);

@@ -105,7 +105,7 @@ static void test_capture_follows_ram(void **state)
 		struct err err = ERR_INIT;
 
 		ram_setup(&ram, seed);
-		assert_int_equal(ram_capture_create(ram.fd, BYTES, &capture, &err), 0);
+		assert_int_equal(ram_capture_create(ram.fd, BYTES, NULL, &capture, &err), 0);
 		for (int round = 0; round < ROUNDS; round++) {
 			for (unsigned int i = pick(&ram, 100); i > 0; i--)
 				ram_change(&ram);
@@ -138,7 +138,7 @@ static void test_holes_stay_holes(void **state)
 	memset(ram.map + 50 * RAM_PAGE_BYTES, 0, RAM_PAGE_BYTES);
 	assert_int_equal(ram_populated_bytes(ram.fd, &before, &err), 0);
 	assert_int_equal(before, 3 * RAM_PAGE_BYTES);
-	assert_int_equal(ram_capture_create(ram.fd, BYTES, &capture, &err), 0);
+	assert_int_equal(ram_capture_create(ram.fd, BYTES, NULL, &capture, &err), 0);
 	assert_int_equal(ram_captures_pass(&capture, 1, 2, 0, &pass, &err), 0);
 	assert_int_equal(pass.read_bytes, 3 * RAM_PAGE_BYTES);
 	assert_int_equal(pass.copied_bytes, 2 * RAM_PAGE_BYTES);
@@ -184,9 +184,9 @@ static void test_wrong_size_is_refused(void **state)
 
 	(void)state;
 	ram_setup(&ram, 1);
-	assert_int_equal(ram_capture_create(ram.fd, BYTES + RAM_PAGE_BYTES, &capture, &err),
+	assert_int_equal(ram_capture_create(ram.fd, BYTES + RAM_PAGE_BYTES, NULL, &capture, &err),
 			 -EINVAL);
-	assert_int_equal(ram_capture_create(ram.fd, 0, &capture, &err), -EINVAL);
+	assert_int_equal(ram_capture_create(ram.fd, 0, NULL, &capture, &err), -EINVAL);
 	assert_int_equal(ram_clone(ram.fd, ram.fd, BYTES / 2, 1, &err), -EINVAL);
 	ram_teardown(&ram);
 }
@@ -249,7 +249,7 @@ static void test_one_pass_over_many(void **state)
 	(void)state;
 	for (unsigned int i = 0; i < VMS; i++) {
 		ram_setup(&rams[i], 10 + i);
-		assert_int_equal(ram_capture_create(rams[i].fd, BYTES, &captures[i], &err), 0);
+		assert_int_equal(ram_capture_create(rams[i].fd, BYTES, NULL, &captures[i], &err), 0);
 	}
 	for (int round = 0; round < 10; round++) {
 		for (unsigned int i = 0; i < VMS; i++)
@@ -296,7 +296,7 @@ static void test_capture_beside_a_writer(void **state)
 
 	(void)state;
 	ram_setup(&ram, 3);
-	assert_int_equal(ram_capture_create(ram.fd, BYTES, &capture, &err), 0);
+	assert_int_equal(ram_capture_create(ram.fd, BYTES, NULL, &capture, &err), 0);
 	for (int round = 0; round < 5; round++) {
 		atomic_store(&writer_stop, false);
 		assert_int_equal(pthread_create(&thread, NULL, writer, &ram), 0);

@@ -53,14 +53,23 @@
  * kernel, of which a process may have some 65,000. */
 enum { HUGE_BYTES_MIN = 16 << 20 };
 
+struct ram_trace {
+	uint64_t pages;
+	unsigned char *staged;    /* one byte a page: 1 when staging holds it */
+	struct page_hash *hashes; /* of the pages that staging holds */
+	unsigned char secret[PAGE_SECRET_BYTES];
+};
+
 struct ram_capture {
 	int ram_fd;
 	uint64_t bytes;
 	const char *ram;
 	char *staging;
-	unsigned char *staged;    /* one byte a page: 1 when staging holds it */
-	struct page_hash *hashes; /* of the pages that staging holds */
-	unsigned char secret[PAGE_SECRET_BYTES];
+	/* The trace's members, for short: they are its own. */
+	unsigned char *staged;
+	struct page_hash *hashes;
+	struct ram_trace *trace;
+	const struct ram_trace *since;
 	const struct page_ops *ops;
 };
 
@@ -92,7 +101,7 @@ static bool page_same(const struct ram_capture *capture, uint64_t page)
 
 	if (!capture->staged[page])
 		return capture->ops->is_zero(ram);
-	hash = capture->ops->hash(ram, capture->secret);
+	hash = capture->ops->hash(ram, capture->trace->secret);
 	return hash.low == capture->hashes[page].low && hash.high == capture->hashes[page].high;
 }
 
@@ -106,7 +115,7 @@ static bool page_take(struct ram_capture *capture, uint64_t page)
 	memcpy(buffer, capture->ram + page * RAM_PAGE_BYTES, RAM_PAGE_BYTES);
 	if (capture->ops->is_zero(buffer))
 		return page_drop(capture, page);
-	capture->hashes[page] = capture->ops->hash(buffer, capture->secret);
+	capture->hashes[page] = capture->ops->hash(buffer, capture->trace->secret);
 	capture->ops->copy_away(capture->staging + page * RAM_PAGE_BYTES, buffer);
 	capture->staged[page] = 1;
 	return true;
@@ -237,9 +246,43 @@ static void staging_advise(struct ram_capture *capture)
 	}
 }
 
+/* Hashes can be compared if they have the same key. NULL with err set. */
+static struct ram_trace *trace_create(uint64_t pages, const struct ram_trace *since,
+				      struct err *err)
+{
+	struct ram_trace *trace = calloc(1, sizeof(*trace));
+
+	if (trace) {
+		trace->pages = pages;
+		trace->staged = calloc(pages, 1);
+		trace->hashes = calloc(pages, sizeof(*trace->hashes));
+	}
+	if (!trace || !trace->staged || !trace->hashes) {
+		err_sys(err, ENOMEM, "cannot reserve staging memory");
+		ram_trace_destroy(trace);
+		return NULL;
+	}
+	if (since) {
+		memcpy(trace->secret, since->secret, sizeof(trace->secret));
+	} else if (getrandom(trace->secret, sizeof(trace->secret), 0) != sizeof(trace->secret)) {
+		err_sys(err, errno, "cannot make a key");
+		ram_trace_destroy(trace);
+		return NULL;
+	}
+	return trace;
+}
+
+void ram_trace_destroy(struct ram_trace *trace)
+{
+	if (!trace)
+		return;
+	free(trace->staged);
+	free(trace->hashes);
+	free(trace);
+}
+
 static int capture_map(struct ram_capture *capture, int ram_fd, struct err *err)
 {
-	uint64_t pages = capture->bytes / RAM_PAGE_BYTES;
 	int rc;
 
 	capture->ram_fd = fcntl(ram_fd, F_DUPFD_CLOEXEC, 0);
@@ -252,17 +295,16 @@ static int capture_map(struct ram_capture *capture, int ram_fd, struct err *err)
 	if (rc < 0)
 		return rc;
 	staging_advise(capture);
-	capture->staged = calloc(pages, 1);
-	capture->hashes = calloc(pages, sizeof(*capture->hashes));
-	if (!capture->staged || !capture->hashes)
-		return err_sys(err, ENOMEM, "cannot reserve staging memory");
-	if (getrandom(capture->secret, sizeof(capture->secret), 0) != sizeof(capture->secret))
-		return err_sys(err, errno, "cannot make a key");
+	capture->trace = trace_create(capture->bytes / RAM_PAGE_BYTES, capture->since, err);
+	if (!capture->trace)
+		return -ENOMEM;
+	capture->staged = capture->trace->staged;
+	capture->hashes = capture->trace->hashes;
 	return 0;
 }
 
-int ram_capture_create(int ram_fd, uint64_t ram_bytes, struct ram_capture **ret_capture,
-		       struct err *err)
+int ram_capture_create(int ram_fd, uint64_t ram_bytes, const struct ram_trace *since,
+		       struct ram_capture **ret_capture, struct err *err)
 {
 	struct ram_capture *capture;
 	int rc = ram_check(ram_fd, ram_bytes, err);
@@ -273,6 +315,7 @@ int ram_capture_create(int ram_fd, uint64_t ram_bytes, struct ram_capture **ret_
 	if (!capture)
 		return err_sys(err, ENOMEM, "capture of guest RAM");
 	capture->bytes = ram_bytes;
+	capture->since = since && since->pages == ram_bytes / RAM_PAGE_BYTES ? since : NULL;
 	capture->ram_fd = -1;
 	capture->ops = page_ops_best();
 	rc = capture_map(capture, ram_fd, err);
@@ -288,8 +331,7 @@ void ram_capture_destroy(struct ram_capture *capture)
 {
 	if (!capture)
 		return;
-	free(capture->staged);
-	free(capture->hashes);
+	ram_trace_destroy(capture->trace);
 	if (capture->staging)
 		munmap(capture->staging, capture->bytes);
 	if (capture->ram)
@@ -321,4 +363,39 @@ uint64_t ram_capture_next_data(const struct ram_capture *capture, uint64_t offse
 const void *ram_capture_bytes(const struct ram_capture *capture, uint64_t offset)
 {
 	return capture->staging + offset;
+}
+
+static bool page_changed(const struct ram_capture *capture, uint64_t page)
+{
+	const struct ram_trace *since = capture->since;
+
+	if (!since || capture->staged[page] != since->staged[page])
+		return true;
+	return capture->staged[page] && (capture->hashes[page].low != since->hashes[page].low ||
+					 capture->hashes[page].high != since->hashes[page].high);
+}
+
+bool ram_capture_changed(const struct ram_capture *capture, uint64_t offset, uint32_t len,
+			 uint8_t *ret_bitmap)
+{
+	uint64_t first = offset / RAM_PAGE_BYTES;
+	bool any = false;
+
+	for (uint32_t page = 0; page * RAM_PAGE_BYTES < len; page++) {
+		if (!page_changed(capture, first + page))
+			continue;
+		ret_bitmap[page / 8] |= (uint8_t)(1 << page % 8);
+		any = true;
+	}
+	return any;
+}
+
+struct ram_trace *ram_capture_take_trace(struct ram_capture *capture)
+{
+	struct ram_trace *trace = capture->trace;
+
+	capture->trace = NULL;
+	capture->staged = NULL;
+	capture->hashes = NULL;
+	return trace;
 }
