@@ -375,7 +375,7 @@ static int location_parse(struct s3 *s3, const char *location, struct err *err)
 static int bucket_check(struct s3 *s3, struct err *err)
 {
 	struct s3_request request = {
-		.doing = "open a store:", .method = "GET", .query = "list-type=2&max-keys=1"};
+		.doing = "open the store", .method = "GET", .query = "list-type=2&max-keys=1"};
 	struct s3_response response;
 	int rc = s3_send(s3, &request, &response, err);
 
@@ -393,7 +393,9 @@ int backend_open_s3(const char *location, struct backend **ret_backend, struct e
 	pthread_mutex_init(&s3->lock, NULL);
 	s3->base.ops = &s3_ops;
 	rc = location_parse(s3, location, err);
-	if (rc == 0 && asprintf(&s3->base.where, "s3://%s/%s", s3->bucket, s3->prefix) < 0) {
+	if (rc == 0 &&
+	    asprintf(&s3->base.where, "s3://%s%s%.*s", s3->bucket, s3->prefix[0] ? "/" : "",
+		     (int)strlen(s3->prefix) - 1, s3->prefix) < 0) {
 		s3->base.where = NULL;
 		rc = err_sys(err, ENOMEM, "store in %s", location);
 	}

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/hex.h"
 #include "store/backend/s3_priv.h"
 
 enum { STALL_MAX_S = 20, CONNECT_MAX_MS = 10000, ONCE_MS = 5000 };
@@ -205,28 +206,57 @@ static int access_fill(struct s3 *s3, const struct s3_request *request,
 		    : err_set(err, ENAMETOOLONG, "a setting of %s is too long", s3->base.where);
 }
 
-static struct curl_slist *headers_make(const struct s3_request *request,
-				       const struct access *access, struct err *err)
+/* One header more; -ENOMEM leaves the list as it was. */
+static int header_add(struct curl_slist **list, const char *line)
 {
-	struct curl_slist *list = curl_slist_append(NULL, "Accept: */*"), *more = list;
-	unsigned char base64[32];
-	char line[64];
+	struct curl_slist *more = curl_slist_append(*list, line);
 
-	if (more && access->token[0])
-		more = curl_slist_append(list, access->token);
-	if (more && request->body_len > 0)
-		more = curl_slist_append(list, "Content-Type: application/octet-stream");
-	if (more && request->md5) {
-		EVP_EncodeBlock(base64, request->md5, S3_MD5_BYTES);
-		snprintf(line, sizeof(line), "Content-MD5: %s", (char *)base64);
-		more = curl_slist_append(list, line);
-	}
-	if (!more) {
-		err_sys(err, ENOMEM, "a request to S3");
+	if (!more)
+		return -ENOMEM;
+	*list = more;
+	return 0;
+}
+
+/* The body's SHA-256 is signed with the rest, so the service sees whether it was damaged. */
+static int header_add_sha256(struct curl_slist **list, const struct s3_request *request)
+{
+	char line[128] = "x-amz-content-sha256: ";
+	unsigned int bytes = EVP_MAX_MD_SIZE;
+	uint8_t hash[EVP_MAX_MD_SIZE];
+
+	if (EVP_Digest(request->body ? request->body : "", request->body_len, hash, &bytes,
+		       EVP_sha256(), NULL) != 1)
+		return -ENOMEM;
+	hex_encode(hash, 32, line + strlen(line));
+	return header_add(list, line);
+}
+
+static int header_add_md5(struct curl_slist **list, const struct s3_request *request)
+{
+	char line[64] = "Content-MD5: ";
+
+	EVP_EncodeBlock((unsigned char *)line + strlen(line), request->md5, S3_MD5_BYTES);
+	return header_add(list, line);
+}
+
+static int headers_make(const struct s3_request *request, const struct access *access,
+			struct curl_slist **ret_list, struct err *err)
+{
+	struct curl_slist *list = NULL;
+	int rc = header_add_sha256(&list, request);
+
+	if (rc == 0 && access->token[0])
+		rc = header_add(&list, access->token);
+	if (rc == 0 && request->body_len > 0)
+		rc = header_add(&list, "Content-Type: application/octet-stream");
+	if (rc == 0 && request->md5)
+		rc = header_add_md5(&list, request);
+	if (rc < 0) {
 		curl_slist_free_all(list);
-		return NULL;
+		return err_sys(err, ENOMEM, "a request to S3");
 	}
-	return list;
+	*ret_list = list;
+	return 0;
 }
 
 static void options_method(CURL *handle, const struct s3_request *request)
@@ -300,15 +330,15 @@ int s3_try(struct s3 *s3, const struct s3_request *request, int64_t deadline_ns,
 	   struct err *err)
 {
 	struct transfer transfer = {.request = request, .response = response};
-	struct curl_slist *headers;
+	struct curl_slist *headers = NULL;
 	struct access access;
 	int rc = access_fill(s3, request, &access, err);
 
 	if (rc < 0)
 		return rc;
-	headers = headers_make(request, &access, err);
-	if (!headers)
-		return -ENOMEM;
+	rc = headers_make(request, &access, &headers, err);
+	if (rc < 0)
+		return rc;
 	transfer.handle = handle_take(s3);
 	if (!transfer.handle) {
 		curl_slist_free_all(headers);
