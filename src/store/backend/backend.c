@@ -62,9 +62,12 @@ int backend_open(const char *location, struct backend **ret_backend, struct err 
 
 	if (!*location)
 		return err_set(err, EINVAL, "the store's location is empty");
+	if (!strncmp(location, "s3://", 5))
+		return backend_open_s3(location, ret_backend, err);
 	if (scheme_end && strcspn(location, "/") == (size_t)(scheme_end - location) + 1)
 		return err_set(err, EINVAL,
-			       "\"%.200s\" is no place for a store: give a directory",
+			       "\"%.200s\" is no place for a store: give a directory or "
+			       "s3://bucket/prefix",
 			       location);
 	return backend_open_directory(location, ret_backend, err);
 }

@@ -262,15 +262,15 @@ static int directory_now(struct backend *backend, int64_t *ret_now_ns, struct er
 	struct directory *directory = (struct directory *)backend;
 	char path[IO_PATH_MAX];
 	struct stat st;
-	int fd, rc = directory_temporary(directory, ".", path, err);
+	int fd, rc = directory_check_root(directory, err);
 
+	if (rc == 0)
+		rc = directory_temporary(directory, ".", path, err);
 	if (rc < 0)
 		return rc;
 	fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-	if (fd < 0) {
-		rc = err_sys(err, errno, "cannot create %s", path);
-		return directory_check_root(directory, err) < 0 ? -EIO : rc;
-	}
+	if (fd < 0)
+		return err_sys(err, errno, "cannot create %s", path);
 	if (futimens(fd, NULL) < 0 || fstat(fd, &st) < 0)
 		rc = err_sys(err, errno, "cannot read the time of %s", path);
 	else

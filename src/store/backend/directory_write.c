@@ -63,11 +63,10 @@ static int kind_ensure(struct directory *directory, const char *name, struct err
 	struct directory_kind *kind;
 	int rc;
 
-	if (kind_known(directory, name))
-		return 0;
 	rc = directory_check_root(directory, err);
-	if (rc == 0)
-		rc = directory_path(directory, name, path, err);
+	if (rc < 0 || kind_known(directory, name))
+		return rc;
+	rc = directory_path(directory, name, path, err);
 	if (rc < 0)
 		return rc;
 	if (mkdir(path, 0700) < 0 && errno != EEXIST)
