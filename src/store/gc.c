@@ -2,16 +2,16 @@
 /*
  * Collection of garbage, beside writers and readers of any host, without a lock.
  *
- * A transaction first makes its lease, then looks at what is condemned, and from then on relies on
- * no condemned pack. A collection marks what the manifests need, condemns packs that nobody needs,
- * and then looks at the leases: only they may have relied on the pack before it was condemned. When
- * all of them have ended the manifests are looked at once more, and the pack is deleted if it is still
- * not needed, or reprieved. The names of the leases stand in the object condemned/<pack>, so that a
- * later collection, of whatever process, goes on.
+ * A transaction first makes its lease, then looks at what is condemned, and from then on relies
+ * on no condemned pack. A collection marks what the manifests need, condemns packs that nobody
+ * needs, and then looks at the leases: only they may have relied on the pack before it was
+ * condemned. When all of them have ended the manifests are looked at once more, and the pack is
+ * deleted if it is still not needed, or reprieved. The names of the leases stand in the object
+ * condemned/<pack>, so that a later collection, of whatever process, goes on.
  *
- * A pack with little that is alive, or one of many small ones, is emptied: its living chunks are
- * written into a new pack, and then it is one that nobody needs. Killed anywhere, a collection
- * leaves chunks in two packs, or packs condemned: both are for the next one.
+ * A pack with little that is alive, or one of many small ones, is emptied: its living chunks
+ * are written into a new pack, and then it is one that nobody needs. Killed anywhere, a
+ * collection leaves chunks in two packs, or packs condemned: both are for the next one.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -72,12 +72,14 @@ static void packs_choose(struct gc *gc)
 	size_t small = 0;
 
 	for (size_t i = 0; i < gc->count; i++)
-		small += gc->packs[i].pack->bytes < SMALL_PACK_BYTES && !gc->packs[i].pack->condemned;
+		small += gc->packs[i].pack->bytes < SMALL_PACK_BYTES &&
+			 !gc->packs[i].pack->condemned;
 	for (size_t i = 0; i < gc->count; i++) {
 		struct judged *judged = &gc->packs[i];
 		const struct pack *pack = judged->pack;
 
-		if (pack->unreadable || pack->condemned || pack->suspect || judged->live_bytes == 0)
+		if (pack->unreadable || pack->condemned || pack->suspect ||
+		    judged->live_bytes == 0)
 			continue;
 		judged->empty_it = mostly_dead(judged->live_bytes, judged->all_bytes) ||
 				   (small > SMALL_PACKS_MAX && pack->bytes < SMALL_PACK_BYTES);
@@ -139,8 +141,8 @@ static int packs_empty(struct gc *gc, struct copier *copier, struct err *err)
 	for (size_t i = 0; i < gc->count && rc == 0; i++) {
 		struct judged *judged = &gc->packs[i];
 
-		for (uint32_t s = 0; judged->empty_it && s < judged->pack->segment_count && rc == 0;
-		     s++)
+		for (uint32_t s = 0;
+		     judged->empty_it && s < judged->pack->segment_count && rc == 0; s++)
 			rc = segment_rescue(gc, copier, judged->pack, s, raw, err);
 		if (rc == -EBADMSG) {
 			log_warn("left alone: %s", err ? err->msg : "a damaged pack");
@@ -225,7 +227,8 @@ static bool names_any(const char *text, lease_name *leases, size_t count)
 	return false;
 }
 
-/* Whether a condemned pack still waits for a lease: 1, 0 or -errno. Notes them the first time. */
+/* Whether a condemned pack still waits for a lease: 1, 0 or -errno. Notes them the first time.
+ */
 static int condemned_waits(struct gc *gc, const struct pack *pack, lease_name *leases,
 			   size_t count, struct err *err)
 {
@@ -250,7 +253,8 @@ static int condemned_waits(struct gc *gc, const struct pack *pack, lease_name *l
 	return rc < 0 ? rc : count > 0;
 }
 
-/* A condemned pack is needed after all if some living chunk is nowhere else but in condemned ones. */
+/* A condemned pack is needed after all if some living chunk is nowhere else but in condemned
+ * ones. */
 static bool needed(struct gc *gc, const struct pack *pack)
 {
 	for (uint32_t i = 0; i < pack->chunk_count; i++)
@@ -365,11 +369,11 @@ static int gc_run(struct gc *gc, struct err *err)
 	if (rc == 0)
 		rc = condemned_settle(gc, err);
 	if (rc == 0)
-		rc = store->backend->ops->list(store->backend, "condemned", mark_of_nothing, store,
-					       err);
+		rc = store->backend->ops->list(store->backend, "condemned", mark_of_nothing,
+					       store, err);
 	if (rc == 0)
-		rc = store->backend->ops->list(store->backend, "damaged", mark_of_nothing, store,
-					       err);
+		rc = store->backend->ops->list(store->backend, "damaged", mark_of_nothing,
+					       store, err);
 	return rc;
 }
 

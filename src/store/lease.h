@@ -6,7 +6,7 @@
 
 #include "store/store_priv.h"
 
-enum { LEASE_NAME_MAX = 40, LEASE_EXPIRES_S = 900 };
+enum { LEASE_NAME_MAX = 40, LEASE_EXPIRES_S = 900, LEASE_RENEW_S = 60 };
 
 /* Make a lease durable; what is condemned from now on waits for its end. */
 int lease_begin(struct store *store, struct store_lease **ret_lease, struct err *err);

@@ -115,10 +115,11 @@ int mark_manifests(struct mark *mark, struct err *err)
 			rc = 0;
 		}
 		if (rc < 0)
-			return err_set(err, -rc,
-				       "nothing is collected, as it is not known what checkpoint %s needs "
-				       "(stasis verify %s, or remove it): %s",
-				       ids[i], ids[i], fault.msg);
+			return err_set(
+				err, -rc,
+				"nothing is collected, as it is not known what checkpoint %s needs "
+				"(stasis verify %s, or remove it): %s",
+				ids[i], ids[i], fault.msg);
 		memcpy(mark->seen[mark->seen_count++], ids[i], sizeof(*ids));
 	}
 	return rc;

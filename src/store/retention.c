@@ -49,7 +49,8 @@ static unsigned int newer_good(const struct store_entry *entries, size_t count, 
 	unsigned int newer = 0;
 
 	for (size_t i = at + 1; i < count; i++)
-		newer += !entries[i].damaged && !strcmp(entries[i].cluster, entries[at].cluster);
+		newer +=
+			!entries[i].damaged && !strcmp(entries[i].cluster, entries[at].cluster);
 	return newer;
 }
 

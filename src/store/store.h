@@ -151,12 +151,10 @@ int store_txn_adopt(struct store_txn *txn, const struct stream_ref *ref, struct 
 /* Reading. What is read under a lease stays until the lease ends, whatever is removed. */
 
 struct store_lease;
-/* `checkpoint` must exist (-ENOENT); NULL: none in particular. */
+/* `checkpoint` must exist (-ENOENT); NULL: none in particular. It is renewed by a thread of the
+ * store's, so that it lives as long as the process. */
 int store_lease_begin(struct store *store, const char *checkpoint,
 		      struct store_lease **ret_lease, struct err *err);
-/* At least every STORE_LEASE_RENEW_S. */
-enum { STORE_LEASE_RENEW_S = 60 };
-int store_lease_renew(struct store_lease *lease, struct err *err);
 void store_lease_end(struct store_lease *lease); /* NULL is allowed */
 
 /*

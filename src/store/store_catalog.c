@@ -130,7 +130,8 @@ int store_scan(struct store *store, store_id **ret_ids, size_t *ret_count, struc
 	return 0;
 }
 
-/* The row of a checkpoint whose manifest cannot be read: what its name and the object's time tell. */
+/* The row of a checkpoint whose manifest cannot be read: what its name and the object's time
+ * tell. */
 static void entry_unreadable(const struct listed *listed, struct store_entry *ret_entry)
 {
 	const size_t suffix = STORE_ID_MAX - STORE_CLUSTER_MAX;
@@ -174,7 +175,8 @@ static int rows_settle(struct store *store, struct listing *listing, struct err 
 		if (!listed)
 			rc = catalog_remove(store->catalog, rows[i].id, err);
 		else if (listed->damaged != rows[i].damaged && rows[i].vms)
-			rc = catalog_set_damaged(store->catalog, rows[i].id, listed->damaged, err);
+			rc = catalog_set_damaged(store->catalog, rows[i].id, listed->damaged,
+						 err);
 		/* A row without VMs is one of a manifest that could not be read: look again. */
 		if (listed && rows[i].vms)
 			listed->known = true;
@@ -239,7 +241,8 @@ int catalog_start(struct store *store, struct err *err)
 {
 	struct err fault = ERR_INIT;
 
-	if (catalog_reopen(store, store->catalog_path[0] ? store->catalog_path : NULL, &fault) == 0)
+	if (catalog_reopen(store, store->catalog_path[0] ? store->catalog_path : NULL,
+			   &fault) == 0)
 		return 0;
 	log_warn("%s; the catalog is made anew", fault.msg);
 	return catalog_remake(store, err);
