@@ -84,36 +84,6 @@ static void lease_text(char ret_text[LEASE_BYTES_MAX])
 		 (int)getpid(), start_time(getpid()), host);
 }
 
-int lease_begin(struct store *store, struct store_lease **ret_lease, struct err *err)
-{
-	struct store_lease *lease = calloc(1, sizeof(*lease));
-	char name[LEASE_NAME_MAX];
-	uint8_t random[16];
-	int rc;
-
-	if (!lease)
-		return err_sys(err, ENOMEM, "lease");
-	if (getrandom(random, sizeof(random), 0) != sizeof(random)) {
-		free(lease);
-		return err_sys(err, errno, "no random number for a lease");
-	}
-	hex_encode(random, sizeof(random), name);
-	lease->store = store;
-	store_object("leases", name, lease->object);
-	lease_text(lease->text);
-	rc = backend_put(store->backend, lease->object, lease->text, strlen(lease->text), err);
-	if (rc < 0) {
-		free(lease);
-		return rc;
-	}
-	rc = lease_hold(lease, err);
-	if (rc < 0)
-		store_lease_end(lease);
-	else
-		*ret_lease = lease;
-	return rc;
-}
-
 const char *lease_name_get(const struct store_lease *lease)
 {
 	return strchr(lease->object, '/') + 1;
@@ -238,6 +208,36 @@ void store_lease_end(struct store_lease *lease)
 	if (lease->store->backend->ops->remove(lease->store->backend, lease->object, &err) < 0)
 		log_warn("a lease is left until it expires: %s", err.msg);
 	free(lease);
+}
+
+int lease_begin(struct store *store, struct store_lease **ret_lease, struct err *err)
+{
+	struct store_lease *lease = calloc(1, sizeof(*lease));
+	char name[LEASE_NAME_MAX];
+	uint8_t random[16];
+	int rc;
+
+	if (!lease)
+		return err_sys(err, ENOMEM, "lease");
+	if (getrandom(random, sizeof(random), 0) != sizeof(random)) {
+		free(lease);
+		return err_sys(err, errno, "no random number for a lease");
+	}
+	hex_encode(random, sizeof(random), name);
+	lease->store = store;
+	store_object("leases", name, lease->object);
+	lease_text(lease->text);
+	rc = backend_put(store->backend, lease->object, lease->text, strlen(lease->text), err);
+	if (rc < 0) {
+		free(lease);
+		return rc;
+	}
+	rc = lease_hold(lease, err);
+	if (rc < 0)
+		store_lease_end(lease);
+	else
+		*ret_lease = lease;
+	return rc;
 }
 
 int store_lease_begin(struct store *store, const char *checkpoint,
