@@ -134,7 +134,8 @@ void store_txn_cost(const struct store_txn *txn, struct store_cost *ret_cost);
  */
 int store_commit(struct store_txn *txn, json_t *manifest, struct err *err);
 
-/* Remove everything that the transaction wrote. NULL is allowed. */
+/* Give up what was written: packs that are durable already go with the next store_gc(). NULL is
+ * allowed. */
 void store_abort(struct store_txn *txn);
 
 /* Put a file (kernel, initrd, base disk) as a stream; size, times and inode of files seen
