@@ -18,6 +18,7 @@
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "store/export.h"
+#include "store/removal.h"
 #include "store/store_txn.h"
 #include "store/work.h"
 
@@ -273,6 +274,14 @@ static int import_source(struct store *store, struct source *source,
 	if (rc == 1)
 		rc = err_set(err, EEXIST, "the store %s has a checkpoint %s already",
 			     store->backend->where, id);
+	if (rc == 0)
+		rc = removal_has(store, id, err);
+	if (rc == 1)
+		rc = err_set(
+			err, EBUSY,
+			"checkpoint %s was removed from the store %s, but is still used: try again "
+			"later, after a collection",
+			id, store->backend->where);
 	if (rc == 0)
 		rc = streams_import(source, txn, work, err);
 	if (rc < 0) {

@@ -27,6 +27,8 @@
 
 enum { LEASE_BYTES_MAX = 512, MACHINE_MAX = 80, STAT_MAX = 1024, START_TIME_FIELD = 22 };
 
+static const char collects_prefix[] = "gc-";
+
 struct store_lease {
 	struct store *store;
 	struct store_lease *next;
@@ -210,10 +212,11 @@ void store_lease_end(struct store_lease *lease)
 	free(lease);
 }
 
-int lease_begin(struct store *store, struct store_lease **ret_lease, struct err *err)
+int lease_begin(struct store *store, bool collects, struct store_lease **ret_lease,
+		struct err *err)
 {
 	struct store_lease *lease = calloc(1, sizeof(*lease));
-	char name[LEASE_NAME_MAX];
+	char hex[2 * 16 + 1], name[LEASE_NAME_MAX];
 	uint8_t random[16];
 	int rc;
 
@@ -223,7 +226,8 @@ int lease_begin(struct store *store, struct store_lease **ret_lease, struct err 
 		free(lease);
 		return err_sys(err, errno, "no random number for a lease");
 	}
-	hex_encode(random, sizeof(random), name);
+	hex_encode(random, sizeof(random), hex);
+	snprintf(name, sizeof(name), "%s%s", collects ? collects_prefix : "", hex);
 	lease->store = store;
 	store_object("leases", name, lease->object);
 	lease_text(lease->text);
@@ -244,7 +248,7 @@ int store_lease_begin(struct store *store, const char *checkpoint,
 		      struct store_lease **ret_lease, struct err *err)
 {
 	struct store_lease *lease;
-	int rc = lease_begin(store, &lease, err);
+	int rc = lease_begin(store, false, &lease, err);
 
 	if (rc < 0)
 		return rc;
@@ -344,7 +348,18 @@ static int listing_sift(struct store *store, struct listing *listing, int64_t no
 	return 0;
 }
 
-int lease_list(struct store *store, lease_name **ret_names, size_t *ret_count, struct err *err)
+static void listing_drop(struct listing *listing, const char *name)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < listing->count; i++)
+		if (strcmp(listing->names[i], name) != 0)
+			memmove(listing->names[kept++], listing->names[i], LEASE_NAME_MAX);
+	listing->count = kept;
+}
+
+int lease_list(struct store *store, const struct store_lease *except, lease_name **ret_names,
+	       size_t *ret_count, struct err *err)
 {
 	struct listing listing = {0};
 	int64_t now_ns = 0;
@@ -360,7 +375,41 @@ int lease_list(struct store *store, lease_name **ret_names, size_t *ret_count, s
 		free(listing.names);
 		return rc;
 	}
+	if (except)
+		listing_drop(&listing, lease_name_get(except));
 	*ret_names = listing.names;
 	*ret_count = listing.count;
 	return 0;
+}
+
+bool lease_collects(const char *name)
+{
+	return !strncmp(name, collects_prefix, strlen(collects_prefix));
+}
+
+int lease_note(struct store *store, const char *object, const char *head,
+	       const lease_name *names, size_t count, struct err *err)
+{
+	size_t len = strlen(head);
+	CLEANUP_FREE char *text = malloc(len + (count + 1) * (LEASE_NAME_MAX + 1));
+	char *at;
+
+	if (!text)
+		return err_sys(err, ENOMEM, "leases");
+	at = stpcpy(text, head);
+	for (size_t i = 0; i < count; i++) {
+		at = stpcpy(at, names[i]);
+		at = stpcpy(at, "\n");
+	}
+	if (count == 0)
+		at = stpcpy(at, "-\n"); /* looked at, and there was none */
+	return backend_put(store->backend, object, text, (size_t)(at - text), err);
+}
+
+bool lease_noted(const char *text, const lease_name *names, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		if (strstr(text, names[i]))
+			return true;
+	return false;
 }

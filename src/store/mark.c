@@ -64,7 +64,7 @@ static int mark_checkpoint(struct mark *mark, const char *id, struct err *err)
 	CLEANUP_FREE struct manifest_stream *streams = NULL;
 	json_t *manifest;
 	size_t count = 0;
-	int rc = store_manifest(mark->store, id, &manifest, err);
+	int rc = store_manifest_any(mark->store, id, &manifest, err);
 
 	if (rc < 0)
 		return rc == -ENOENT ? 0 : rc;

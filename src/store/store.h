@@ -20,6 +20,8 @@
  *   manifests/<checkpoint>    makes the checkpoint exist
  *   leases/<id>               somebody writes or reads now (store/lease.h)
  *   condemned/<id>            a pack that goes when all leases of that moment have ended
+ *   suspect/<id>              a pack in which damage was found
+ *   removed/<checkpoint>      it exists no more, but a lease may still use it
  *   damaged/<checkpoint>      quarantine, with the reason
  * Several processes and hosts may have one store open. Thread-safe: any function may be called
  * from any thread; one transaction is used by one thread at a time.
@@ -132,7 +134,8 @@ void store_txn_cost(const struct store_txn *txn, struct store_cost *ret_cost);
  */
 int store_commit(struct store_txn *txn, json_t *manifest, struct err *err);
 
-/* Remove everything that the transaction wrote. NULL is allowed. */
+/* Give up what was written: packs that are durable already go with the next store_gc(). NULL is
+ * allowed. */
 void store_abort(struct store_txn *txn);
 
 /* Put a file (kernel, initrd, base disk) as a stream; size, times and inode of files seen
@@ -219,7 +222,8 @@ int store_manifest(struct store *store, const char *id, json_t **ret_manifest, s
 int store_verify(struct store *store, const char *id, bool quick, const struct store_work *work,
 		 struct err *err);
 
-/* Remove a checkpoint. Its data go with the next store_gc(). */
+/* Remove a checkpoint. Its data go with the next store_gc(); those that the holder of a lease may
+ * use, when that has ended. */
 int store_remove(struct store *store, const char *id, struct err *err);
 
 /*
@@ -241,9 +245,10 @@ int store_prune(struct store *store, const struct store_retention *retention,
 		store_id **ret_ids, size_t *ret_count, struct err *err);
 
 /*
- * Collect garbage: condemn packs that no manifest needs, move what is still needed out of packs
+ * Complete removals, and collect garbage: condemn packs that no manifest needs, move what is still needed out of packs
  * that are mostly dead or tiny, and delete condemned packs of which no lease is left that might
- * need them. Safe beside writers and readers of any host, and to be killed at any instant.
+ * need them. Safe beside writers and readers of any host, and to be killed at any instant. There
+ * is one at a time: -EBUSY if another one goes on, of whatever host.
  */
 struct store_gc_report {
 	uint64_t packs, condemned, deleted, rewritten; /* packs */

@@ -58,8 +58,12 @@ int store_get_sealed(struct store *store, const char *object, size_t max, char *
 /* Note that damage was found in a pack: later checkpoints store its chunks anew. */
 void store_suspect(struct store *store, const struct pack *pack);
 
-/* Ids of all checkpoints that exist, in the order of their names; malloc'ed, the caller's. */
+/* Ids of all manifests, also of checkpoints that are removed but still used (removal.h), in the
+ * order of their names; malloc'ed, the caller's. */
 int store_scan(struct store *store, store_id **ret_ids, size_t *ret_count, struct err *err);
+/* store_manifest(), also of such checkpoints. */
+int store_manifest_any(struct store *store, const char *id, json_t **ret_manifest,
+		       struct err *err);
 /* Whether a checkpoint exists: 1, 0 or -errno. */
 int store_exists(struct store *store, const char *id, struct err *err);
 int store_id_check(const char *id, struct err *err);

@@ -13,7 +13,7 @@
 #include "base/cleanup.h"
 #include "base/fault.h"
 #include "base/log.h"
-#include "store/lease.h"
+#include "store/removal.h"
 
 enum { ID_TRIES = 100 };
 
@@ -33,7 +33,7 @@ static int id_make(const char *cluster, char ret_id[STORE_ID_MAX], struct err *e
 	return 0;
 }
 
-/* An id that no checkpoint has. */
+/* An id that no checkpoint has, or had and is not rid of yet. */
 static int id_find(struct store_txn *txn, struct err *err)
 {
 	for (int i = 0; i < ID_TRIES; i++) {
@@ -41,6 +41,8 @@ static int id_find(struct store_txn *txn, struct err *err)
 
 		if (rc == 0)
 			rc = store_exists(txn->store, txn->id, err);
+		if (rc == 0)
+			rc = removal_has(txn->store, txn->id, err);
 		if (rc <= 0)
 			return rc;
 	}
@@ -218,6 +220,7 @@ int store_publish(struct store *store, const char *id, const json_t *document, s
 
 static int commit_document(struct store_txn *txn, json_t *document, struct err *err)
 {
+	struct err fault = ERR_INIT;
 	int rc = pack_set_finish(txn->packs, err);
 
 	if (rc < 0) {
@@ -231,26 +234,27 @@ static int commit_document(struct store_txn *txn, json_t *document, struct err *
 	rc = manifest_check(document, err);
 	if (rc == 0)
 		rc = commit_check(txn, document, err);
-	/* Whoever stood still so long that others took the lease for dead must not publish. */
+	/* Whoever stood still so long that others took the lease for dead must not publish, nor
+	 * have published, if it was between this look and that. */
 	if (rc == 0)
 		rc = lease_check(txn->lease, err);
-	return rc < 0 ? rc : store_publish(txn->store, txn->id, document, err);
+	if (rc < 0)
+		return rc;
+	txn->published = true;
+	rc = store_publish(txn->store, txn->id, document, err);
+	if (rc == 0 && lease_check(txn->lease, &fault) == -ESTALE)
+		rc = err_set(err, ESTALE, "%s", fault.msg);
+	return rc;
 }
 
-/* After a failure: the manifest may be there all the same (an answer that was lost). It goes
- * before its packs go; if that cannot be had, they stay, and the next collection decides. */
-static void commit_undo(struct store_txn *txn)
+/* After a failure: the manifest may be there all the same (an answer that was lost). */
+static void commit_undo(const struct store_txn *txn)
 {
-	struct backend *backend = txn->store->backend;
 	struct err err = ERR_INIT;
-	char object[STORE_OBJECT_MAX];
+	int rc = txn->published ? store_remove(txn->store, txn->id, &err) : 0;
 
-	store_object("manifests", txn->id, object);
-	if (backend->ops->remove(backend, object, &err) == 0)
-		return;
-	log_warn("what checkpoint %s wrote is left for the next collection: %s", txn->id,
-		 err.msg);
-	pack_set_publish(txn->packs, NULL);
+	if (rc < 0 && rc != -ENOENT)
+		log_warn("checkpoint %s failed, but may be in the store: %s", txn->id, err.msg);
 }
 
 int store_commit(struct store_txn *txn, json_t *manifest, struct err *err)
