@@ -3,13 +3,11 @@
 
 import os
 import re
-import select
 import shutil
 import subprocess
 import tempfile
-import time
 
-from harness import Skip
+from harness import Skip, wait_for
 
 VERSION = "3.7.1"
 KEY = SECRET = "S3RVER"
@@ -58,30 +56,28 @@ class S3Server:
         self.dir = tempfile.mkdtemp(prefix="stasis-s3-")
         # Its tokens for the next page of a list are made with a cipher that OpenSSL 3 keeps among the old ones.
         env = dict(os.environ, NODE_OPTIONS="--openssl-legacy-provider")
-        self.log = open(os.path.join(self.dir, "log"), "w+")
-        self.process = subprocess.Popen(
-            ["node", program, "-d", os.path.join(self.dir, "data"), "-a", "127.0.0.1", "-p", "0", "--silent",
-             "--no-vhost-buckets", "--configure-bucket", BUCKET],
-            env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self.log, text=True,
-        )
-        self.port = self._port(30)
+        self.log = os.path.join(self.dir, "log")
+        with open(self.log, "w") as log:
+            self.process = subprocess.Popen(
+                ["node", program, "-d", os.path.join(self.dir, "data"), "-a", "127.0.0.1", "-p", "0", "--silent",
+                 "--no-vhost-buckets", "--configure-bucket", BUCKET],
+                env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
+            )
+        try:
+            self.port = wait_for("the S3 server to start", self._port, 60)
+        except BaseException:
+            self.close()
+            raise
 
-    def _port(self, seconds):
-        end = time.monotonic() + seconds
-        while True:
-            left = end - time.monotonic()
-            ready = left > 0 and select.select([self.process.stdout], [], [], left)[0]
-            line = self.process.stdout.readline() if ready else ""
-            found = re.search(r"listening on .*:(\d+)", line)
-            if found:
-                return int(found.group(1))
-            if not line:
-                self.close()
-                raise AssertionError("the S3 server does not start")
+    def _port(self):
+        with open(self.log, errors="replace") as log:
+            text = log.read()
+        found = re.search(r"listening on .*:(\d+)", text)
+        if self.process.poll() is not None:
+            raise AssertionError("the S3 server ended: %s" % text[-2000:])
+        return int(found.group(1)) if found else None
 
     def close(self):
         self.process.kill()
         self.process.wait()
-        self.process.stdout.close()
-        self.log.close()
         shutil.rmtree(self.dir, ignore_errors=True)
