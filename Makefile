@@ -30,6 +30,7 @@ bench: all
 	@bench/nwchem-vms
 	@bench/suspend
 	@bench/gate
+	@bench/capture
 	@bench/checkpoint
 
 # FUZZ_SECONDS for each fuzz target (default 60).
