@@ -5,7 +5,8 @@ set -eu
 
 packages="
 build-essential cmake pkg-config clang-14 clang-format-14 libclang-rt-14-dev llvm-14
-libuv1-dev libjansson-dev libnbd-dev libssl-dev libsqlite3-dev libinih-dev libxxhash-dev zlib1g-dev
+libuv1-dev libjansson-dev libnbd-dev libssl-dev libsqlite3-dev libinih-dev libcurl4-openssl-dev libexpat1-dev libxxhash-dev
+libzstd-dev zlib1g-dev
 libcmocka-dev scdoc python3
 libopenmpi-dev openmpi-bin libmpich-dev mpich libfabric-dev libibverbs-dev
 gfortran libglobalarrays-dev libarmci-mpi-dev libscalapack-openmpi-dev liblapack-dev libblas-dev valgrind
@@ -13,6 +14,9 @@ qemu-system-x86 qemu-utils seabios nbdkit nbdkit-plugin-dev
 mmdebstrap uidmap e2fsprogs cpio kmod zstd xz-utils openssl debian-archive-keyring fdisk
 iproute2 procps util-linux fiu-utils nftables
 "
+
+# Programs that tests take from npm. Other packages of Node bring their own npm, which Debian's conflicts with.
+command -v npm >/dev/null || packages="$packages nodejs npm"
 
 missing=""
 for p in $packages; do

@@ -7,11 +7,14 @@
 #include <sched.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 struct parallel_run {
 	pthread_mutex_t lock;
 	size_t next, count;
 	bool stop_on_error;
+	int nice; /* 0: the caller's thread works, too */
 	parallel_fn fn;
 	void *arg;
 	int rc;
@@ -31,6 +34,11 @@ static void *parallel_worker(void *arg)
 {
 	struct parallel_run *run = arg;
 
+	if (run->nice > 0) { /* a thread's priority is its own on Linux */
+		int priority = getpriority(PRIO_PROCESS, (id_t)gettid()) + run->nice;
+
+		setpriority(PRIO_PROCESS, (id_t)gettid(), priority);
+	}
 	pthread_mutex_lock(&run->lock);
 	while (run->next < run->count && !(run->stop_on_error && run->rc < 0)) {
 		size_t index = run->next++;
@@ -52,17 +60,21 @@ static void *parallel_worker(void *arg)
 static int parallel_run(struct parallel_run *run, size_t threads, struct err *err)
 {
 	pthread_t *ids = NULL;
-	size_t started = 0;
+	size_t started = 0, wanted;
 
 	if (threads > run->count)
 		threads = run->count;
-	if (threads > 1)
-		ids = calloc(threads - 1, sizeof(*ids));
+	wanted = run->nice > 0 || threads == 0 ? threads : threads - 1;
+	if (wanted > 0)
+		ids = calloc(wanted, sizeof(*ids));
 	if (ids)
-		while (started < threads - 1 &&
+		while (started < wanted &&
 		       pthread_create(&ids[started], NULL, parallel_worker, run) == 0)
 			started++;
-	parallel_worker(run);
+	if (run->nice == 0 || started == 0) {
+		run->nice = 0;
+		parallel_worker(run);
+	}
 	for (size_t i = 0; i < started; i++)
 		pthread_join(ids[i], NULL);
 	free(ids);
@@ -78,6 +90,21 @@ int parallel_for(size_t count, size_t threads, parallel_fn fn, void *arg, struct
 		.lock = PTHREAD_MUTEX_INITIALIZER,
 		.count = count,
 		.stop_on_error = true,
+		.fn = fn,
+		.arg = arg,
+	};
+
+	return parallel_run(&run, threads ? threads : parallel_cpus(), err);
+}
+
+int parallel_for_nice(size_t count, size_t threads, int nice, parallel_fn fn, void *arg,
+		      struct err *err)
+{
+	struct parallel_run run = {
+		.lock = PTHREAD_MUTEX_INITIALIZER,
+		.count = count,
+		.stop_on_error = true,
+		.nice = nice,
 		.fn = fn,
 		.arg = arg,
 	};

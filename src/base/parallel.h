@@ -18,6 +18,11 @@ typedef int (*parallel_fn)(size_t index, void *arg, struct err *err);
  */
 int parallel_for(size_t count, size_t threads, parallel_fn fn, void *arg, struct err *err);
 
+/* As parallel_for(), on threads of their own that have `nice` steps less priority than the
+ * caller's; on the caller's thread only if none can be made. */
+int parallel_for_nice(size_t count, size_t threads, int nice, parallel_fn fn, void *arg,
+		      struct err *err);
+
 /* As parallel_for(), but with one thread per item, for items that wait rather than compute; all
  * are begun. */
 int parallel_each(size_t count, parallel_fn fn, void *arg, struct err *err);

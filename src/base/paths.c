@@ -13,6 +13,8 @@
 
 #include "base/io.h"
 
+static const char s3_scheme[] = "s3://";
+
 /* The value of an environment variable that holds a directory, NULL when unset or empty; others
  * must be absolute. */
 static int dir_from_env(const char *name, const char **ret_dir, struct err *err)
@@ -107,15 +109,23 @@ int paths_cache_dir(char *ret_path, size_t size, struct err *err)
 	return xdg_dir("XDG_CACHE_HOME", ".cache", ret_path, size, err);
 }
 
+bool paths_store_remote(const char *location)
+{
+	return strncmp(location, s3_scheme, strlen(s3_scheme)) == 0;
+}
+
 int paths_store_dir(char *ret_path, size_t size, struct err *err)
 {
 	char state[IO_PATH_MAX];
-	const char *dir;
-	int rc = dir_from_env("STASIS_STORE_DIR", &dir, err);
+	const char *dir = getenv("STASIS_STORE_DIR");
+	int rc;
 
-	if (rc < 0)
-		return rc;
-	if (dir)
+	if (dir && *dir && dir[0] != '/' && !paths_store_remote(dir))
+		return err_set(err, EINVAL,
+			       "STASIS_STORE_DIR must be an absolute path or %sBUCKET/PREFIX, "
+			       "not '%.200s'",
+			       s3_scheme, dir);
+	if (dir && *dir)
 		return io_path(ret_path, size, err, "%s", dir);
 	rc = paths_state_dir(state, sizeof(state), err);
 	if (rc < 0)

@@ -55,7 +55,9 @@ enum kind { KIND_TEXT, KIND_COUNT, KIND_SIZE, KIND_DURATION, KIND_BOOL };
 	X("network", "device", "(none)", device, KIND_TEXT, spec_value_device,                \
 	  "device of the host, or emulated card, in each VM but while it is captured")        \
 	X("checkpoint", "every", "0", checkpoint_every_ms, KIND_DURATION, spec_value_every,   \
-	  "time between checkpoints of a run, 1s to 366d; 0: only on request")
+	  "time between checkpoints of a run, 1s to 366d; 0: only on request")                \
+	X("checkpoint", "keep", "0", checkpoint_keep, KIND_COUNT, spec_value_keep,            \
+	  "how many of the newest checkpoints stay after each new one; 0: all")
 
 static const struct spec_key KEYS[] = {
 #define X(section, key, default_text, member, kind, parse, doc) \

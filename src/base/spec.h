@@ -38,6 +38,7 @@ struct spec {
 		files[SPEC_FILES_MAX]; /* [files] guest path = host path, put in at the start */
 	unsigned int file_count;
 	uint64_t checkpoint_every_ms; /* [checkpoint] every = 30s; 0: only on request */
+	unsigned int checkpoint_keep; /* [checkpoint] keep = N: the newest that stay; 0: all */
 };
 
 /* A key of the INI file, for --help and the man page. */

@@ -16,6 +16,7 @@ enum {
 	PREFIX_MIN = 8,
 	PREFIX_MAX = 30,
 	SLOTS_MAX = 1024,
+	KEEP_MAX = 1000000,
 };
 #define MIB             (1ULL << 20)
 #define DURATION_MAX_MS (366ULL * 24 * 3600 * 1000)
@@ -375,6 +376,11 @@ int spec_value_every(struct spec *spec, const struct spec_text *text, struct err
 			       spec_quote(text->value, quoted));
 	spec->checkpoint_every_ms = ms;
 	return 0;
+}
+
+int spec_value_keep(struct spec *spec, const struct spec_text *text, struct err *err)
+{
+	return parse_count(text->value, 0, KEEP_MAX, &spec->checkpoint_keep, err);
 }
 
 /* Absolute, not the root, no empty, "." or ".." component. */

@@ -32,6 +32,7 @@ int spec_value_mtu(struct spec *spec, const struct spec_text *text, struct err *
 int spec_value_rdma(struct spec *spec, const struct spec_text *text, struct err *err);
 int spec_value_device(struct spec *spec, const struct spec_text *text, struct err *err);
 int spec_value_every(struct spec *spec, const struct spec_text *text, struct err *err);
+int spec_value_keep(struct spec *spec, const struct spec_text *text, struct err *err);
 /* A line of [files]. */
 int spec_value_file(struct spec *spec, const char *guest_path, const struct spec_text *text,
 		    struct err *err);

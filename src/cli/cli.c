@@ -211,6 +211,14 @@ int cli_one_operand(int argc, char **argv, const char *what, const char **ret_op
 	return 0;
 }
 
+int cli_no_operand(int argc, char **argv, struct err *err)
+{
+	if (optind < argc)
+		return err_set(err, EINVAL, "nothing is expected here, '%.60s' is too much",
+			       argv[optind]);
+	return 0;
+}
+
 int cli_check_text(const char *what, const char *text, size_t max, struct err *err)
 {
 	json_t *probe = json_string(text);

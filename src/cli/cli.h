@@ -89,6 +89,8 @@ int cli_print_json(json_t *json);
  * sentence. */
 int cli_one_operand(int argc, char **argv, const char *what, const char **ret_operand,
 		    struct err *err);
+/* 0, or -EINVAL with a sentence when there is an operand. */
+int cli_no_operand(int argc, char **argv, struct err *err);
 /* UTF-8, not empty, not longer than `max` bytes; `what` names the argument in the sentence. */
 int cli_check_text(const char *what, const char *text, size_t max, struct err *err);
 /* Checked names: a cluster's, a VM's, a checkpoint's. */

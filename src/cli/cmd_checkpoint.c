@@ -34,11 +34,14 @@ static void print_checkpoint(const json_t *checkpoint)
 {
 	const json_t *manifest = json_object_get(checkpoint, "manifest");
 	const char *id = json_string_value(json_object_get(manifest, "id"));
-	char bytes[HUMAN_TEXT_MAX], pause[HUMAN_TEXT_MAX], total[HUMAN_TEXT_MAX];
+	const json_t *logical = json_object_get(checkpoint, "logical_bytes");
+	char added[HUMAN_TEXT_MAX], size[HUMAN_TEXT_MAX], pause[HUMAN_TEXT_MAX],
+		total[HUMAN_TEXT_MAX];
 
-	printf("%s  %s stored, VMs paused for %s, %s in all\n", id ? id : "-",
+	printf("%s  %s added for %s, VMs paused for %s, %s in all\n", id ? id : "-",
 	       human_bytes((uint64_t)json_integer_value(json_object_get(checkpoint, "bytes")),
-			   bytes),
+			   added),
+	       human_bytes((uint64_t)json_integer_value(logical), size),
 	       human_duration(json_integer_value(json_object_get(manifest, "pause_ns")), pause),
 	       human_duration(json_integer_value(json_object_get(manifest, "total_ns")),
 			      total));

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* stasis show: what one checkpoint holds and how long each of its phases took. */
+#include <string.h>
+
 #include "cli/cmds.h"
 #include "cli/human.h"
 #include "cli/simple.h"
@@ -12,15 +14,85 @@ static void print_line(const char *title, const char *text)
 	printf("%-12s %s\n", title, clean);
 }
 
-static json_int_t file_bytes(const json_t *vm, const char *part)
+static uint64_t number(const json_t *object, const char *name)
 {
-	return json_integer_value(json_object_get(json_object_get(vm, part), "file_bytes"));
+	json_int_t value = json_integer_value(json_object_get(object, name));
+
+	return value > 0 ? (uint64_t)value : 0;
+}
+
+/* Of a stream's pages that are not all zero. */
+static uint64_t data_bytes(const json_t *vm, const char *stream)
+{
+	return number(json_object_get(vm, stream), "data_bytes");
+}
+
+/* "5 MiB, deduplication 3.2x, compression 2.1x", as far as the manifest tells. */
+static void print_added(const json_t *reply)
+{
+	const json_t *cost = json_object_get(json_object_get(reply, "manifest"), "cost");
+	char bytes[HUMAN_TEXT_MAX], dedup[HUMAN_TEXT_MAX], compression[HUMAN_TEXT_MAX],
+		text[160];
+
+	human_bytes(number(reply, "bytes"), bytes);
+	if (json_is_object(cost))
+		snprintf(text, sizeof(text), "%s, deduplication %s, compression %s", bytes,
+			 human_ratio(number(cost, "data_bytes"), number(cost, "new_bytes"),
+				     dedup),
+			 human_ratio(number(cost, "new_bytes"), number(cost, "stored_bytes"),
+				     compression));
+	print_line("added", json_is_object(cost) ? text : bytes);
+}
+
+static void print_size(const json_t *reply)
+{
+	const json_t *vms = json_object_get(json_object_get(reply, "manifest"), "vms");
+	char logical[HUMAN_TEXT_MAX], data[HUMAN_TEXT_MAX], text[96];
+	const json_t *vm;
+	uint64_t sum = 0;
+	size_t i;
+
+	json_array_foreach((json_t *)vms, i, vm)
+	{
+		sum += data_bytes(vm, "ram") + data_bytes(vm, "state") + data_bytes(vm, "disk");
+	}
+	snprintf(text, sizeof(text), "%s, %s without pages of zeros",
+		 human_bytes(number(reply, "logical_bytes"), logical), human_bytes(sum, data));
+	print_line("size", text);
+}
+
+/* How long, and which phases the VMs stood still for. */
+static void print_pause(const json_t *manifest)
+{
+	char text[400], took[HUMAN_TEXT_MAX];
+	bool within = false, last = false;
+	const json_t *phase;
+	size_t i, used;
+
+	human_duration(json_integer_value(json_object_get(manifest, "pause_ns")), took);
+	used = (size_t)snprintf(text, sizeof(text), "%s", took);
+	json_array_foreach(json_object_get(manifest, "phases"), i, phase)
+	{
+		const char *name = json_string_value(json_object_get(phase, "name"));
+
+		if (!name || last || used >= sizeof(text))
+			continue;
+		within = within || strcmp(name, "pause") == 0;
+		last = within && strcmp(name, "resume") == 0;
+		human_duration(json_integer_value(json_object_get(phase, "duration_ns")), took);
+		if (within)
+			used += (size_t)snprintf(text + used, sizeof(text) - used, "%s%s %s",
+						 strchr(text, ':') ? ", " : ": ", name, took);
+	}
+	print_line("pause", text);
+	if (json_is_true(json_object_get(manifest, "pause_includes_write")))
+		print_line("", "memory was short: RAM was written to the store meanwhile");
 }
 
 static void print_vms(const json_t *vms)
 {
-	static const char *const titles[] = {
-		"VM", ">MEMORY", ">CPUS", ">MEMORY STORED", ">DEVICE STATE", ">DISK CHANGES"};
+	static const char *const titles[] = {"VM",           ">MEMORY",       ">CPUS",
+					     ">MEMORY USED", ">DEVICE STATE", ">DISK CHANGES"};
 	struct table *table = table_create(titles, 6);
 	const json_t *vm;
 	size_t i;
@@ -36,9 +108,9 @@ static void print_vms(const json_t *vms)
 			    memory);
 		snprintf(cpus, sizeof(cpus), "%" JSON_INTEGER_FORMAT,
 			 json_integer_value(json_object_get(vm, "cpus")));
-		human_bytes((uint64_t)file_bytes(vm, "ram"), ram);
-		human_bytes((uint64_t)file_bytes(vm, "state"), state);
-		human_bytes((uint64_t)file_bytes(vm, "disk"), disk);
+		human_bytes(data_bytes(vm, "ram"), ram);
+		human_bytes(data_bytes(vm, "state"), state);
+		human_bytes(data_bytes(vm, "disk"), disk);
 		table_add(table,
 			  (const char *[]){json_string_value(json_object_get(vm, "name")),
 					   memory, cpus, ram, state, disk});
@@ -113,12 +185,9 @@ static void print_manifest(const json_t *reply)
 		human_time(json_integer_value(json_object_get(manifest, "created_ns")), text));
 	print_line("state",
 		   json_is_true(json_object_get(reply, "damaged")) ? "damaged" : "good");
-	print_line("size",
-		   human_bytes((uint64_t)json_integer_value(json_object_get(reply, "bytes")),
-			       text));
-	print_line("pause",
-		   human_duration(json_integer_value(json_object_get(manifest, "pause_ns")),
-				  text));
+	print_size(reply);
+	print_added(reply);
+	print_pause(manifest);
 	print_line("host", json_string_value(json_object_get(manifest, "host")));
 	print_line("accelerator", json_string_value(json_object_get(machine, "accel")));
 	print_line("QEMU", json_string_value(json_object_get(machine, "qemu_version")));

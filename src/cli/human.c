@@ -56,6 +56,17 @@ const char *human_duration(int64_t ns, char ret_text[HUMAN_TEXT_MAX])
 	return ret_text;
 }
 
+const char *human_ratio(uint64_t whole, uint64_t part, char ret_text[HUMAN_TEXT_MAX])
+{
+	double ratio = part ? (double)whole / (double)part : 0;
+
+	if (part)
+		snprintf(ret_text, HUMAN_TEXT_MAX, ratio < 99.95 ? "%.1fx" : "%.0fx", ratio);
+	else
+		snprintf(ret_text, HUMAN_TEXT_MAX, "-");
+	return ret_text;
+}
+
 const char *human_time(int64_t realtime_ns, char ret_text[HUMAN_TEXT_MAX])
 {
 	time_t s = realtime_ns / NS_PER_S;

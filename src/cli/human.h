@@ -15,6 +15,8 @@ enum { HUMAN_TEXT_MAX = 32, TABLE_COLUMNS_MAX = 12 };
 const char *human_bytes(uint64_t bytes, char ret_text[HUMAN_TEXT_MAX]);
 /* "850 us", "12 ms", "3.4 s", "2 m 05 s", "1 h 02 m" */
 const char *human_duration(int64_t ns, char ret_text[HUMAN_TEXT_MAX]);
+/* "3.2x", how many times `part` fits into `whole`; "-" for a part of 0 */
+const char *human_ratio(uint64_t whole, uint64_t part, char ret_text[HUMAN_TEXT_MAX]);
 /* Local time "2026-03-01 12:00:05"; "-" for 0 */
 const char *human_time(int64_t realtime_ns, char ret_text[HUMAN_TEXT_MAX]);
 /* Columns that a UTF-8 text takes, one per character. */

@@ -2,10 +2,10 @@
 /*
  * Adoption: at start, take over the clusters that earlier daemons left.
  *
- * What the record says was under way decides: an unfinished "up" or "down" leaves nothing worth
- * keeping; an unfinished "restart" leaves a dead cluster, whose checkpoint still stands; an
- * unfinished "checkpoint" is rolled back by healing, and the agents are told so, as soon as the
- * loop runs that talks with them.
+ * What the record says was under way decides: an unfinished "up", "down" or "verify" leaves
+ * nothing worth keeping; an unfinished "restart" leaves a dead cluster, whose checkpoint still
+ * stands; an unfinished "checkpoint" is rolled back by healing, and the agents are told so, as
+ * soon as the loop runs that talks with them.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -165,7 +165,7 @@ static void adopt_cluster(const char *name)
 		cluster_end(cluster,
 			    "its record cannot be read (see the log); stasis down removes it, "
 			    "stasis restart goes back to a checkpoint");
-	} else if (!strcmp(op, "up") || !strcmp(op, "down")) {
+	} else if (!strcmp(op, "up") || !strcmp(op, "down") || !strcmp(op, CLUSTER_OP_VERIFY)) {
 		log_info("cluster=%s is removed: a daemon ended while it did \"%s\"", name, op);
 		cluster_remove(cluster, &err);
 	} else if (!strcmp(op, "restart")) {

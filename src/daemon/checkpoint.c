@@ -11,57 +11,44 @@
 #include "daemon/checkpoint.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 
+#include "base/budget.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/fault.h"
+#include "base/idle.h"
 #include "base/log.h"
 #include "base/parallel.h"
+#include "daemon/ckpt.h"
 #include "daemon/fabric.h"
 #include "daemon/image.h"
 #include "daemon/launch.h"
-#include "daemon/manifest.h"
-#include "vm/ram/capture.h"
+#include "daemon/retention.h"
 
 enum { AGENT_MS = 15000, DRAIN_MS = 30000, MERGE_MS = 300000 };
+
+/*
+ * The pre-copy: time in which idle processors are counted, how many steps its threads stand
+ * below the daemon's priority (the guests' processors are one step below), how often RAM is
+ * gone through at most, and the part of it that is little.
+ */
+enum { IDLE_WINDOW_MS = 100, PRECOPY_NICE = 4, PRECOPY_PASSES_MAX = 3, PRECOPY_LITTLE = 64 };
 
 /* Memory left to the host beyond staging, and disk left beyond the checkpoint. */
 #define STAGING_RESERVE_BYTES (128ULL << 20)
 #define STORE_RESERVE_BYTES   (16ULL << 20)
 
-struct ckpt_vm {
-	struct ram_capture *capture;
-	int state_fd;
-	struct manifest_vm parts;
-};
-
-struct ckpt {
-	struct cluster *cluster;
-	struct progress *progress;
-	const char *tag;
-	char id[STORE_ID_MAX];
-	struct store_txn *txn;
-	struct ckpt_vm *vms;
-	struct manifest_doc doc;
-	bool direct;    /* staging does not fit: RAM is written to the store while the VMs are
-			   stopped */
-	bool suspended; /* agents have been asked to drain, and not all are open again */
-	bool committed;
-	int64_t begin_ns;
-	atomic_uint_fast64_t stored_bytes;
-	uint64_t to_store_bytes;
-};
-
-static struct node *ckpt_node(const struct ckpt *ckpt, size_t index)
+static void nodes_paused(struct cluster *cluster, bool paused)
 {
-	return &ckpt->cluster->nodes[index];
+	pthread_mutex_lock(&the_daemon.lock);
+	for (unsigned int i = 0; i < cluster->spec.vms; i++)
+		cluster->nodes[i].paused = paused;
+	pthread_mutex_unlock(&the_daemon.lock);
 }
 
 static int ckpt_each(struct ckpt *ckpt, parallel_fn fn, struct err *err)
@@ -81,9 +68,32 @@ static int prepare_one(size_t index, void *arg, struct err *err)
 	return vm_disk_heal(node->vm, deadline_in_ms(MERGE_MS), err);
 }
 
+/* Take staging out of the budget, instead of what was taken before. */
+static int prepare_staging(struct ckpt *ckpt, uint64_t bytes, struct err *err)
+{
+	struct budget *budget = &the_daemon.staging;
+	uint64_t memory_free, left;
+	int rc = io_memory_available(&memory_free, err);
+
+	if (rc < 0)
+		return rc;
+	memory_free -=
+		memory_free < STAGING_RESERVE_BYTES ? memory_free : STAGING_RESERVE_BYTES;
+	budget_give(budget, ckpt->staging_bytes);
+	ckpt->direct = !budget_take(budget, bytes, memory_free, &left);
+	ckpt->staging_bytes = ckpt->direct ? 0 : bytes;
+	if (ckpt->direct)
+		log_warn(
+			"ckpt=%s staging needs %llu MiB, %llu MiB are left for it: RAM is written "
+			"while the VMs are stopped",
+			ckpt->id, (unsigned long long)(bytes >> 20),
+			(unsigned long long)(left >> 20));
+	return 0;
+}
+
 static int prepare_room(struct ckpt *ckpt, struct err *err)
 {
-	uint64_t ram = 0, disk = 0, memory_free, store_free;
+	uint64_t ram = 0, disk = 0, store_free;
 	struct stat st;
 	int rc = 0;
 
@@ -100,9 +110,7 @@ static int prepare_room(struct ckpt *ckpt, struct err *err)
 			disk += (uint64_t)st.st_blocks * 512;
 	}
 	if (rc == 0)
-		rc = io_memory_available(&memory_free, err);
-	if (rc == 0)
-		rc = io_free_bytes(store_dir(the_daemon.store), &store_free, err);
+		rc = store_free_bytes(the_daemon.store, &store_free, err);
 	if (rc < 0)
 		return rc;
 	if (store_free < ram + disk + STORE_RESERVE_BYTES)
@@ -110,19 +118,12 @@ static int prepare_room(struct ckpt *ckpt, struct err *err)
 			err, ENOSPC,
 			"the store %s has %llu MiB free, a checkpoint of %s may need %llu MiB; remove old "
 			"ones (stasis rm) or set STASIS_STORE_DIR",
-			store_dir(the_daemon.store), (unsigned long long)(store_free >> 20),
+			store_where(the_daemon.store), (unsigned long long)(store_free >> 20),
 			ckpt->cluster->spec.name,
 			(unsigned long long)((ram + disk + STORE_RESERVE_BYTES) >> 20));
 	ckpt->to_store_bytes =
 		ckpt->cluster->spec.vms * ckpt->cluster->spec.memory_bytes + disk;
-	ckpt->direct = ram + STAGING_RESERVE_BYTES > memory_free;
-	if (ckpt->direct)
-		log_warn(
-			"ckpt=%s staging would need %llu MiB, %llu MiB are free: RAM is written while the VMs "
-			"are stopped",
-			ckpt->id, (unsigned long long)(ram >> 20),
-			(unsigned long long)(memory_free >> 20));
-	return 0;
+	return prepare_staging(ckpt, ram, err);
 }
 
 static int ckpt_prepare(struct ckpt *ckpt, struct err *err)
@@ -134,14 +135,24 @@ static int ckpt_prepare(struct ckpt *ckpt, struct err *err)
 	if (rc == 0)
 		rc = prepare_room(ckpt, err);
 	if (rc == 0)
-		rc = image_put(ckpt->cluster->image_dir, &ckpt->doc.image, err);
+		rc = image_put(ckpt->cluster->image_dir, ckpt->txn, &ckpt->doc.image, err);
 	/* The guest image may have taken much of the room, the first time. */
 	return rc < 0 ? rc : prepare_room(ckpt, err);
 }
 
+/* overlay: what the pause needs is made before it. */
+
 static int overlay_one(size_t index, void *arg, struct err *err)
 {
-	return vm_disk_prepare(ckpt_node(arg, index)->vm, err);
+	struct ckpt *ckpt = arg;
+	int rc = vm_disk_prepare(ckpt_node(ckpt, index)->vm, err);
+
+	if (rc < 0)
+		return rc;
+	ckpt->vms[index].state_fd = memfd_create("stasis-state", MFD_CLOEXEC);
+	if (ckpt->vms[index].state_fd < 0)
+		return err_sys(err, errno, "cannot create memory for device state");
+	return vm_save_prepare(ckpt_node(ckpt, index)->vm, ckpt->vms[index].state_fd, err);
 }
 
 static int ckpt_overlay(struct ckpt *ckpt, struct err *err)
@@ -149,34 +160,47 @@ static int ckpt_overlay(struct ckpt *ckpt, struct err *err)
 	return ckpt_each(ckpt, overlay_one, err);
 }
 
-/* precopy and ram: one pass each, VM after VM, each with all processors. */
+/* precopy and ram: passes over the RAM of all VMs together. */
 
-static int ckpt_pass(struct ckpt *ckpt, struct err *err)
+static int ckpt_pass(struct ckpt *ckpt, size_t threads, int nice, struct ram_pass *ret_pass,
+		     struct err *err)
 {
-	int rc = 0;
+	struct ram_capture *captures[SPEC_VMS_MAX];
+	unsigned int vms = ckpt->cluster->spec.vms;
+	int rc;
 
-	for (unsigned int i = 0; i < ckpt->cluster->spec.vms && rc == 0; i++) {
-		struct ram_pass pass;
-
-		rc = ram_capture_pass(ckpt->vms[i].capture, 0, &pass, err);
-		log_debug("ckpt=%s vm=vm%u read %llu KiB, copied %llu KiB", ckpt->id, i,
-			  (unsigned long long)(pass.read_bytes >> 10),
-			  (unsigned long long)(pass.copied_bytes >> 10));
-	}
+	for (unsigned int i = 0; i < vms; i++)
+		captures[i] = ckpt->vms[i].capture;
+	rc = ram_captures_pass(captures, vms, threads, nice, ret_pass, err);
+	if (rc == 0)
+		log_debug("ckpt=%s %zu threads read %llu KiB of RAM, copied %llu KiB", ckpt->id,
+			  threads, (unsigned long long)(ret_pass->read_bytes >> 10),
+			  (unsigned long long)(ret_pass->copied_bytes >> 10));
 	return rc;
 }
 
+/* With what the guests leave idle, until little is left to copy, or it does not get less. */
 static int ckpt_precopy(struct ckpt *ckpt, struct err *err)
 {
+	struct ram_pass pass = {0}, before;
+	size_t threads;
 	int rc = 0;
 
 	if (ckpt->direct)
 		return 0;
 	for (unsigned int i = 0; i < ckpt->cluster->spec.vms && rc == 0; i++)
 		rc = ram_capture_create(vm_ram_fd(ckpt_node(ckpt, i)->vm),
-					ckpt->cluster->spec.memory_bytes, &ckpt->vms[i].capture,
-					err);
-	return rc < 0 ? rc : ckpt_pass(ckpt, err);
+					ckpt->cluster->spec.memory_bytes,
+					ckpt_node(ckpt, i)->trace, &ckpt->vms[i].capture, err);
+	threads = idle_cpus(IDLE_WINDOW_MS);
+	for (int i = 0; i < PRECOPY_PASSES_MAX && rc == 0; i++) {
+		before = pass;
+		rc = ckpt_pass(ckpt, threads, PRECOPY_NICE, &pass, err);
+		if (pass.copied_bytes < pass.read_bytes / PRECOPY_LITTLE ||
+		    (i > 0 && pass.copied_bytes > before.copied_bytes / 2))
+			break;
+	}
+	return rc;
 }
 
 static int ckpt_drain(struct ckpt *ckpt, struct err *err)
@@ -190,94 +214,43 @@ static int ckpt_release(struct ckpt *ckpt, struct err *err)
 	return fabric_release(ckpt->cluster, ckpt->id, DRAIN_MS, &ckpt->doc.fabric, err);
 }
 
-static int pause_one(size_t index, void *arg, struct err *err)
-{
-	struct node *node = ckpt_node(arg, index);
-	int rc = vm_pause(node->vm, err);
-
-	pthread_mutex_lock(&the_daemon.lock);
-	node->paused = rc == 0;
-	pthread_mutex_unlock(&the_daemon.lock);
-	return rc;
-}
+/* The commands of the pause go to all VMs before the first answer is waited for, from one
+ * thread: each would wait for its turn among guests that run. */
 
 static int ckpt_pause(struct ckpt *ckpt, struct err *err)
 {
-	ckpt->doc.pause_ns = clock_mono_ns();
-	return ckpt_each(ckpt, pause_one, err);
-}
+	struct vm *vms[SPEC_VMS_MAX];
+	int rc;
 
-static int disk_one(size_t index, void *arg, struct err *err)
-{
-	return vm_disk_switch(ckpt_node(arg, index)->vm, err);
+	cluster_vms(ckpt->cluster, vms);
+	ckpt->doc.pause_ns = clock_mono_ns();
+	rc = vm_pause_all(vms, ckpt->cluster->spec.vms, err);
+	nodes_paused(ckpt->cluster, rc == 0);
+	return rc;
 }
 
 static int ckpt_disk(struct ckpt *ckpt, struct err *err)
 {
-	return ckpt_each(ckpt, disk_one, err);
-}
+	struct vm *vms[SPEC_VMS_MAX];
 
-static int state_one(size_t index, void *arg, struct err *err)
-{
-	struct ckpt *ckpt = arg;
-
-	ckpt->vms[index].state_fd = memfd_create("stasis-state", MFD_CLOEXEC);
-	if (ckpt->vms[index].state_fd < 0)
-		return err_sys(err, errno, "cannot create memory for device state");
-	return vm_save_state(ckpt_node(ckpt, index)->vm, ckpt->vms[index].state_fd, err);
+	cluster_vms(ckpt->cluster, vms);
+	return vm_disk_switch_all(vms, ckpt->cluster->spec.vms, err);
 }
 
 static int ckpt_state(struct ckpt *ckpt, struct err *err)
 {
-	return ckpt_each(ckpt, state_one, err);
-}
+	struct vm *vms[SPEC_VMS_MAX];
 
-static void stored(uint64_t bytes, void *arg)
-{
-	struct ckpt *ckpt = arg;
-	uint64_t done = atomic_fetch_add(&ckpt->stored_bytes, bytes) + bytes;
-
-	progress_send(ckpt->progress, ckpt->direct ? "ram" : "store", done,
-		      ckpt->to_store_bytes, "bytes", NULL);
-}
-
-static int store_source(struct ckpt *ckpt, unsigned int index, const char *kind,
-			const struct simg_source *source, struct manifest_part *ret_part,
-			struct err *err)
-{
-	int rc;
-
-	snprintf(ret_part->name, sizeof(ret_part->name), "vm%u.%s", index, kind);
-	rc = store_txn_put(ckpt->txn, ret_part->name, source, 0, stored, ckpt, &ret_part->ref,
-			   err);
-	if (rc == 0)
-		rc = fault_hit(FAULT_CKPT_STORE, err);
-	return rc;
-}
-
-static int store_fd(struct ckpt *ckpt, unsigned int index, const char *kind, int fd,
-		    struct manifest_part *ret_part, struct err *err)
-{
-	struct simg_source source;
-	int rc = simg_source_fd(fd, &source, err);
-
-	if (rc < 0)
-		return rc;
-	rc = store_source(ckpt, index, kind, &source, ret_part, err);
-	free(source.arg);
-	return rc;
+	cluster_vms(ckpt->cluster, vms);
+	return vm_save_all(vms, ckpt->cluster->spec.vms, err);
 }
 
 static int ckpt_ram(struct ckpt *ckpt, struct err *err)
 {
-	int rc = 0;
+	struct ram_pass pass;
 
-	if (!ckpt->direct)
-		return ckpt_pass(ckpt, err);
-	for (unsigned int i = 0; i < ckpt->cluster->spec.vms && rc == 0; i++)
-		rc = store_fd(ckpt, i, "ram", vm_ram_fd(ckpt_node(ckpt, i)->vm),
-			      &ckpt->vms[i].parts.ram, err);
-	return rc;
+	return ckpt->direct ? ckpt_put_ram(ckpt, err)
+			    : ckpt_pass(ckpt, parallel_cpus(), 0, &pass, err);
 }
 
 static int ckpt_resume(struct ckpt *ckpt, struct err *err)
@@ -285,10 +258,7 @@ static int ckpt_resume(struct ckpt *ckpt, struct err *err)
 	int rc = launch_resume(ckpt->cluster, err);
 
 	ckpt->doc.pause_ns = clock_mono_ns() - ckpt->doc.pause_ns;
-	pthread_mutex_lock(&the_daemon.lock);
-	for (unsigned int i = 0; i < ckpt->cluster->spec.vms; i++)
-		ckpt_node(ckpt, i)->paused = false;
-	pthread_mutex_unlock(&the_daemon.lock);
+	nodes_paused(ckpt->cluster, false);
 	return rc;
 }
 
@@ -300,65 +270,6 @@ static int ckpt_reopen(struct ckpt *ckpt, struct err *err)
 	return rc;
 }
 
-static uint64_t staged_next_data(void *arg, uint64_t offset)
-{
-	return ram_capture_next_data(arg, offset);
-}
-
-static int staged_block(void *arg, uint64_t offset, uint32_t len, void *scratch,
-			const void **ret_data, struct err *err)
-{
-	(void)len;
-	(void)scratch;
-	(void)err;
-	*ret_data = ram_capture_bytes(arg, offset);
-	return 0;
-}
-
-static int store_staged(struct ckpt *ckpt, unsigned int index, struct err *err)
-{
-	struct ckpt_vm *vm = &ckpt->vms[index];
-	struct simg_source source = {
-		.logical_bytes = ckpt->cluster->spec.memory_bytes,
-		.next_data = staged_next_data,
-		.block = staged_block,
-		.arg = vm->capture,
-	};
-	int rc = store_source(ckpt, index, "ram", &source, &vm->parts.ram, err);
-
-	ram_capture_destroy(vm->capture);
-	vm->capture = NULL;
-	return rc;
-}
-
-static int store_vm(struct ckpt *ckpt, unsigned int index, struct err *err)
-{
-	struct ckpt_vm *vm = &ckpt->vms[index];
-	CLEANUP_CLOSE int disk = -1;
-	char path[IO_PATH_MAX];
-	int rc = ckpt->direct ? 0 : store_staged(ckpt, index, err);
-
-	if (rc == 0)
-		rc = store_fd(ckpt, index, "state", vm->state_fd, &vm->parts.state, err);
-	if (rc == 0)
-		rc = vm_disk_frozen_path(ckpt_node(ckpt, index)->vm, path, sizeof(path), err);
-	if (rc < 0)
-		return rc;
-	disk = open(path, O_RDONLY | O_CLOEXEC);
-	if (disk < 0)
-		return err_sys(err, errno, "cannot open %s", path);
-	return store_fd(ckpt, index, "disk", disk, &vm->parts.disk, err);
-}
-
-static int ckpt_store(struct ckpt *ckpt, struct err *err)
-{
-	int rc = 0;
-
-	for (unsigned int i = 0; i < ckpt->cluster->spec.vms && rc == 0; i++)
-		rc = store_vm(ckpt, i, err);
-	return rc;
-}
-
 static int ckpt_commit(struct ckpt *ckpt, struct err *err)
 {
 	json_t *manifest;
@@ -367,8 +278,7 @@ static int ckpt_commit(struct ckpt *ckpt, struct err *err)
 	ckpt->doc.tag = ckpt->tag;
 	ckpt->doc.pause_includes_write = ckpt->direct;
 	ckpt->doc.total_ns = clock_mono_ns() - ckpt->begin_ns;
-	for (unsigned int i = 0; i < ckpt->cluster->spec.vms; i++)
-		ckpt->doc.vms[i] = ckpt->vms[i].parts;
+	store_txn_cost(ckpt->txn, &ckpt->doc.cost);
 	manifest = manifest_make(ckpt->cluster, &ckpt->doc);
 	if (!manifest)
 		return err_sys(err, ENOMEM, "cannot make the manifest of %s", ckpt->id);
@@ -377,6 +287,7 @@ static int ckpt_commit(struct ckpt *ckpt, struct err *err)
 	if (rc < 0)
 		return rc;
 	ckpt->committed = true;
+	ckpt_keep_traces(ckpt);
 	pthread_mutex_lock(&the_daemon.lock);
 	snprintf(ckpt->cluster->last_checkpoint, sizeof(ckpt->cluster->last_checkpoint), "%s",
 		 ckpt->id);
@@ -385,12 +296,16 @@ static int ckpt_commit(struct ckpt *ckpt, struct err *err)
 	return 0;
 }
 
+/* Before the layers are merged, QEMU begins to track what changes relative to this checkpoint. */
 static int merge_one(size_t index, void *arg, struct err *err)
 {
+	const struct ckpt *ckpt = arg;
+	struct vm *vm = ckpt_node(ckpt, index)->vm;
 	int rc = fault_hit(FAULT_CKPT_MERGE, err);
 
-	return rc < 0 ? rc
-		      : vm_disk_merge(ckpt_node(arg, index)->vm, deadline_in_ms(MERGE_MS), err);
+	if (rc == 0)
+		rc = vm_disk_track(vm, ckpt->id, err);
+	return rc < 0 ? rc : vm_disk_merge(vm, deadline_in_ms(MERGE_MS), err);
 }
 
 static int ckpt_merge(struct ckpt *ckpt, struct err *err)
@@ -416,7 +331,7 @@ static const struct ckpt_phase {
 	{"ram", ckpt_ram, FAULT_CKPT_RAM},
 	{"resume", ckpt_resume, FAULT_CKPT_RESUME},
 	{"reopen", ckpt_reopen, FAULT_CKPT_REOPEN},
-	{"store", ckpt_store, FAULT_CKPT_COMMIT},
+	{"store", ckpt_put_all, FAULT_CKPT_COMMIT},
 	{"commit", ckpt_commit, FAULT_CKPT_COMMITTED},
 	{"merge", ckpt_merge, FAULT_CKPT_DONE},
 };
@@ -465,6 +380,7 @@ static void ckpt_undo(struct ckpt *ckpt)
 
 static void ckpt_free(struct ckpt *ckpt)
 {
+	budget_give(&the_daemon.staging, ckpt->staging_bytes);
 	for (unsigned int i = 0; i < ckpt->cluster->spec.vms; i++) {
 		ram_capture_destroy(ckpt->vms[i].capture);
 		if (ckpt->vms[i].state_fd >= 0)
@@ -522,6 +438,8 @@ static int ckpt_take(struct ckpt *ckpt, struct err *err)
 	ckpt_free(ckpt);
 	cluster_end(ckpt->cluster, message);
 	cluster_save(ckpt->cluster, NULL);
+	if (rc == 0)
+		retention_apply(ckpt->cluster);
 	return rc;
 }
 
@@ -565,6 +483,8 @@ int checkpoint_describe(const char *id, json_t **ret_description, struct err *er
 	for (size_t i = 0; i < count; i++) {
 		if (strcmp(entries[i].id, id) != 0)
 			continue;
+		json_object_set_new(*ret_description, "logical_bytes",
+				    json_integer((json_int_t)entries[i].logical_bytes));
 		json_object_set_new(*ret_description, "bytes",
 				    json_integer((json_int_t)entries[i].bytes));
 		json_object_set_new(*ret_description, "damaged",

@@ -22,14 +22,27 @@ static struct cluster *cluster_find(const char *name)
 	return NULL;
 }
 
+bool cluster_is_users(const struct cluster *cluster)
+{
+	return strcmp(cluster->op, CLUSTER_OP_VERIFY) != 0;
+}
+
+/* The first one from `cluster` on that is a user's, or NULL. */
+static struct cluster *cluster_users(struct cluster *cluster)
+{
+	while (cluster && !cluster_is_users(cluster))
+		cluster = cluster->next;
+	return cluster;
+}
+
 int cluster_get(const char *name, struct cluster **ret_cluster, struct err *err)
 {
 	struct cluster *cluster;
 	int rc = 0;
 
 	pthread_mutex_lock(&the_daemon.lock);
-	cluster = name ? cluster_find(name) : the_daemon.clusters;
-	if (cluster && (name || !cluster->next)) {
+	cluster = name ? cluster_find(name) : cluster_users(the_daemon.clusters);
+	if (cluster && (name || !cluster_users(cluster->next))) {
 		cluster->refs++;
 		*ret_cluster = cluster;
 	} else if (name) {
@@ -111,6 +124,8 @@ void cluster_put(struct cluster *cluster)
 	if (!last)
 		return;
 	json_decref(cluster->run);
+	for (unsigned int i = 0; i < SPEC_VMS_MAX; i++)
+		ram_trace_destroy(cluster->nodes[i].trace);
 	free(cluster->nodes);
 	free(cluster);
 }
@@ -246,6 +261,12 @@ unsigned int cluster_alive(struct cluster *cluster)
 	return alive;
 }
 
+void cluster_vms(const struct cluster *cluster, struct vm *ret_vms[SPEC_VMS_MAX])
+{
+	for (unsigned int i = 0; i < cluster->spec.vms; i++)
+		ret_vms[i] = cluster->nodes[i].vm;
+}
+
 static const char *cluster_state(const struct cluster *cluster, unsigned int alive)
 {
 	static const struct {
@@ -253,7 +274,8 @@ static const char *cluster_state(const struct cluster *cluster, unsigned int ali
 	} busy[] = {{"up", "starting"},
 		    {"checkpoint", "checkpointing"},
 		    {"restart", "restarting"},
-		    {"down", "stopping"}};
+		    {"down", "stopping"},
+		    {CLUSTER_OP_VERIFY, "verifying"}};
 
 	for (size_t i = 0; i < sizeof(busy) / sizeof(busy[0]); i++)
 		if (!strcmp(cluster->op, busy[i].op))

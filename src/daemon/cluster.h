@@ -10,11 +10,16 @@
 #include "base/spec.h"
 #include "daemon/daemon.h"
 #include "daemon/link.h"
+#include "vm/ram/capture.h"
 #include "vm/vm.h"
 
 /* The operation of a daemon that takes over what an earlier one left; cluster_begin() waits for
  * its end. */
 #define CLUSTER_OP_ADOPT "adopt"
+
+/* The operation of a cluster that is a checkpoint's proof (daemon/prove.h), as long as it
+ * exists. It is not counted among the clusters of this host. */
+#define CLUSTER_OP_VERIFY "verify"
 
 enum { CLUSTER_OP_MAX = 16, CLUSTER_ADDRESS_MAX = 16 };
 
@@ -31,6 +36,9 @@ struct node {
 	uint64_t start_time; /* of that process */
 	bool dead;           /* its process has ended unasked */
 	bool paused;         /* stopped by the operation under way */
+	/* What its RAM was at the checkpoint named, or NULL; the holder of the operation's. */
+	struct ram_trace *trace;
+	char trace_checkpoint[STORE_ID_MAX];
 };
 
 /*
@@ -53,8 +61,8 @@ struct cluster {
 	char last_checkpoint[STORE_ID_MAX];
 	int64_t last_checkpoint_ns;
 
-	char op[CLUSTER_OP_MAX]; /* "up", "checkpoint", "restart", "down", "adopt", or empty:
-				    nobody works on it */
+	char op[CLUSTER_OP_MAX]; /* "up", "checkpoint", "restart", "down", "adopt", "verify",
+				    or empty: nobody works on it */
 	char phase[32];          /* of the operation */
 	char message[512];       /* what happened last, in one sentence */
 	bool dir_exists; /* its record and disks exist: it was started, restarted or adopted */
@@ -64,6 +72,8 @@ struct cluster {
 	struct cluster *next;
 };
 
+/* Whether it is one that a user knows of. Daemon lock held. */
+bool cluster_is_users(const struct cluster *cluster);
 /* Find by name, or (name NULL) the only one; takes a reference. -ENOENT. */
 int cluster_get(const char *name, struct cluster **ret_cluster, struct err *err);
 /* Find or make an empty record for a spec; takes a reference. */
@@ -75,6 +85,8 @@ void cluster_put(struct cluster *cluster);
  * `message` (may be NULL) tells how. */
 int cluster_begin(struct cluster *cluster, const char *op, struct err *err);
 void cluster_end(struct cluster *cluster, const char *message);
+/* The VMs in their order, borrowed; all run. Operation held. */
+void cluster_vms(const struct cluster *cluster, struct vm *ret_vms[SPEC_VMS_MAX]);
 bool cluster_any_busy(void);
 void cluster_phase(struct cluster *cluster, const char *phase);
 
@@ -95,6 +107,8 @@ int cluster_load(struct cluster *cluster, char ret_op[CLUSTER_OP_MAX], struct er
 
 /* The node's VM has come to life: watch its process and open the link to its agent. */
 void node_started(struct node *node, struct vm *vm);
+/* Keep a trace of its RAM for the next checkpoint, instead of the one before; NULL: none. */
+void node_set_trace(struct node *node, struct ram_trace *trace, const char *checkpoint);
 /* Forget the VM; `end` ends its process as well. */
 void node_drop(struct node *node, bool end);
 /* End all processes of the cluster, also those that no record names (a daemon died in between).

@@ -7,6 +7,7 @@
 #include <pthread.h>
 #include <stdint.h>
 
+#include "base/budget.h"
 #include "base/err.h"
 #include "base/io.h"
 #include "base/rpc.h"
@@ -15,10 +16,11 @@
 struct cluster;
 
 struct daemon {
-	char run_dir[IO_PATH_MAX], state_dir[IO_PATH_MAX], cache_dir[IO_PATH_MAX],
-		store_dir[IO_PATH_MAX];
+	char run_dir[IO_PATH_MAX], state_dir[IO_PATH_MAX], cache_dir[IO_PATH_MAX];
+	char store_dir[IO_PATH_MAX]; /* or s3://bucket/prefix */
 	struct store *store;
-	pthread_mutex_t lock; /* the list of clusters and all fields of clusters marked so */
+	struct budget staging; /* for the captures of all clusters */
+	pthread_mutex_t lock;  /* the list of clusters and all fields of clusters marked so */
 	struct cluster *clusters;
 };
 

@@ -219,15 +219,22 @@ int cluster_set_image(struct cluster *cluster, const char *image_dir, struct err
 	return 0;
 }
 
-int image_put(const char *image_dir, struct image_refs *ret_refs, struct err *err)
+/* The image's files, with the member of `refs` that is theirs. */
+#define IMAGE_FILES(refs)                \
+	{                                \
+		{"kernel", &(refs)->kernel}, \
+		{"initrd", &(refs)->initrd}, \
+		{"disk", &(refs)->disk},     \
+	}
+
+int image_put(const char *image_dir, struct store_txn *txn, struct image_refs *ret_refs,
+	      struct err *err)
 {
-	char path[IO_PATH_MAX];
 	const struct {
 		const char *key;
-		struct simg_ref *ref;
-	} files[] = {{"kernel", &ret_refs->kernel},
-		     {"initrd", &ret_refs->initrd},
-		     {"disk", &ret_refs->disk}};
+		struct stream_ref *ref;
+	} files[] = IMAGE_FILES(ret_refs);
+	char path[IO_PATH_MAX];
 	json_t *image;
 	int rc = image_read(image_dir, &image, err);
 
@@ -236,7 +243,7 @@ int image_put(const char *image_dir, struct image_refs *ret_refs, struct err *er
 	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]) && rc == 0; i++) {
 		rc = image_file(image, image_dir, files[i].key, path, sizeof(path), err);
 		if (rc == 0)
-			rc = store_image_put(the_daemon.store, path, files[i].ref, err);
+			rc = store_txn_put_file(txn, path, files[i].ref, NULL, err);
 	}
 	if (rc == 0)
 		rc = image_text(image, "disk_format", ret_refs->disk_format,
@@ -248,24 +255,62 @@ int image_put(const char *image_dir, struct image_refs *ret_refs, struct err *er
 	return rc;
 }
 
-/* Fill dir/name from the store. */
-static int image_fill(const char *dir, const char *name, const struct simg_ref *ref,
-		      struct err *err)
+bool image_is(const char *image_dir, const struct image_refs *refs)
 {
-	char path[IO_PATH_MAX], from[IO_PATH_MAX];
-	CLEANUP_CLOSE int fd = -1;
+	const struct {
+		const char *key;
+		const struct stream_ref *ref;
+	} files[] = IMAGE_FILES(refs);
+	struct image_refs here = {0};
+	char path[IO_PATH_MAX];
+	json_t *image;
+	bool same;
+
+	if (image_read(image_dir, &image, NULL) < 0)
+		return false;
+	same = image_text(image, "disk_format", here.disk_format, sizeof(here.disk_format),
+			  NULL) == 0 &&
+	       image_text(image, "cmdline", here.cmdline, sizeof(here.cmdline), NULL) == 0 &&
+	       !strcmp(here.disk_format, refs->disk_format) && !strcmp(here.cmdline, refs->cmdline);
+	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]) && same; i++)
+		same = image_file(image, image_dir, files[i].key, path, sizeof(path), NULL) == 0 &&
+		       store_file_is(the_daemon.store, path, files[i].ref);
+	json_decref(image);
+	return same;
+}
+
+static int file_create(const char *dir, const char *name, int *ret_fd, struct err *err)
+{
+	char path[IO_PATH_MAX];
 	int rc = io_path(path, sizeof(path), err, "%s/%s", dir, name);
 
-	if (rc == 0)
-		rc = store_image_path(the_daemon.store, ref, from, sizeof(from), err);
 	if (rc < 0)
 		return rc;
-	fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-	if (fd < 0)
-		return err_sys(err, errno, "cannot create %s", path);
-	rc = simg_read(from, ref, fd, 0, NULL, NULL, err);
-	if (rc == 0 && fsync(fd) < 0)
-		rc = err_sys(err, errno, "cannot fsync %s", path);
+	*ret_fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	return *ret_fd < 0 ? err_sys(err, errno, "cannot create %s", path) : 0;
+}
+
+/* Fill the image's files in `dir` from the store, durably. */
+static int image_fill(const char *dir, const struct image_refs *refs, struct err *err)
+{
+	static const char *const names[] = {"vmlinux", "initrd.img", "disk.img"};
+	struct store_target targets[] = {
+		{"kernel", refs->kernel, -1},
+		{"initrd", refs->initrd, -1},
+		{"disk", refs->disk, -1},
+	};
+	int rc = 0;
+
+	for (size_t i = 0; i < 3 && rc == 0; i++)
+		rc = file_create(dir, names[i], &targets[i].fd, err);
+	if (rc == 0)
+		rc = store_fill(the_daemon.store, targets, 3, NULL, err);
+	for (size_t i = 0; i < 3; i++) {
+		if (rc == 0 && fsync(targets[i].fd) < 0)
+			rc = err_sys(err, errno, "cannot fsync %s/%s", dir, names[i]);
+		if (targets[i].fd >= 0)
+			close(targets[i].fd);
+	}
 	return rc;
 }
 
@@ -294,9 +339,9 @@ int image_get(const struct image_refs *refs, struct progress *progress, char *re
 	struct digest *digest = digest_new();
 	int rc;
 
-	digest_add(digest, refs->kernel.root, SIMG_HASH_BYTES);
-	digest_add(digest, refs->initrd.root, SIMG_HASH_BYTES);
-	digest_add(digest, refs->disk.root, SIMG_HASH_BYTES);
+	digest_add(digest, refs->kernel.root.bytes, CHUNK_ID_BYTES);
+	digest_add(digest, refs->initrd.root.bytes, CHUNK_ID_BYTES);
+	digest_add(digest, refs->disk.root.bytes, CHUNK_ID_BYTES);
 	digest_add(digest, refs->disk_format, strlen(refs->disk_format) + 1);
 	digest_add(digest, refs->cmdline, strlen(refs->cmdline) + 1);
 	digest_end(digest, key);
@@ -316,11 +361,7 @@ int image_get(const struct image_refs *refs, struct progress *progress, char *re
 	if (rc == 0)
 		rc = io_mkdir_all(tmp, 0700, err);
 	if (rc == 0)
-		rc = image_fill(tmp, "vmlinux", &refs->kernel, err);
-	if (rc == 0)
-		rc = image_fill(tmp, "initrd.img", &refs->initrd, err);
-	if (rc == 0)
-		rc = image_fill(tmp, "disk.img", &refs->disk, err);
+		rc = image_fill(tmp, refs, err);
 	if (rc == 0)
 		rc = image_write_json(tmp, refs, err);
 	if (rc == 0 && rename(tmp, ret_dir) < 0)

@@ -6,7 +6,6 @@
 #include "base/err.h"
 #include "base/spec.h"
 #include "daemon/daemon.h"
-#include "store/simg.h"
 
 /* Build, or find in the cache, the image that a spec asks for. */
 int image_build(const struct spec *spec, struct progress *progress, char *ret_dir, size_t size,
@@ -14,13 +13,17 @@ int image_build(const struct spec *spec, struct progress *progress, char *ret_di
 
 /* What a checkpoint remembers of an image: enough to make it again anywhere. */
 struct image_refs {
-	struct simg_ref kernel, initrd, disk;
+	struct stream_ref kernel, initrd, disk;
 	char disk_format[8];
 	char cmdline[1024];
 };
 
 /* Put the image's files into the store (instant when they are there). */
-int image_put(const char *image_dir, struct image_refs *ret_refs, struct err *err);
+int image_put(const char *image_dir, struct store_txn *txn, struct image_refs *ret_refs,
+	      struct err *err);
+
+/* Whether the directory holds this image, as far as the store remembers its files. */
+bool image_is(const char *image_dir, const struct image_refs *refs);
 
 /* Make an image directory from the store in the cache, or find it there. */
 int image_get(const struct image_refs *refs, struct progress *progress, char *ret_dir,

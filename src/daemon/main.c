@@ -25,6 +25,7 @@
 #include "daemon/loop.h"
 #include "daemon/process.h"
 #include "daemon/run.h"
+#include "daemon/settings.h"
 
 enum {
 	EXIT_USAGE = 2,
@@ -34,24 +35,39 @@ enum {
 	HELLO_MS = 5000
 };
 
-struct daemon the_daemon = {.lock = PTHREAD_MUTEX_INITIALIZER};
+struct daemon the_daemon = {
+	.lock = PTHREAD_MUTEX_INITIALIZER,
+	.staging = {.lock = PTHREAD_MUTEX_INITIALIZER, .limit_bytes = BUDGET_AUTO},
+};
 
 static const char usage[] =
 	"Usage: stasisd [OPTION]…\n"
 	"Serve the stasis command: own virtual clusters and their checkpoints on this host.\n"
 	"stasis starts it by itself when none answers. VMs outlive it; the next one adopts them.\n\n"
-	"  -b, --background         go to the background once the socket answers; log to stasisd.log in the state directory\n"
-	"  -l, --log-level=LEVEL    error, warn, info (default) or debug\n"
-	"      --list-fault-points  print the names that STASIS_FAULT knows, and end\n"
-	"  -h, --help               print this, and end\n"
-	"  -V, --version            print the version, and end\n\n"
-	"Environment: STASIS_RUN_DIR, STASIS_STATE_DIR, STASIS_CACHE_DIR, STASIS_STORE_DIR, STASIS_FAULT.\n"
+	"  -b, --background             go to the background once the socket answers; log to stasisd.log in the state directory\n"
+	"  -l, --log-level=LEVEL        error, warn, info (default) or debug\n"
+	"  -s, --staging=SIZE           memory for RAM that is captured while VMs are stopped: 512M, 2G, …, or auto (default):\n"
+	"                               all that is available; what does not fit is written while they are stopped\n"
+	"      --store-key-file=FILE    encrypt the store under the key in FILE, which only its owner may read\n"
+	"      --store-key-command=CMD  encrypt the store under the key that CMD prints\n"
+	"      --compression=HOW        of the store: auto (default), raw, or a level of zstd, 1 to 19\n"
+	"      --list-fault-points      print the names that STASIS_FAULT knows, and end\n"
+	"  -h, --help                   print this, and end\n"
+	"  -V, --version                print the version, and end\n\n"
+	"Environment: STASIS_RUN_DIR, STASIS_STATE_DIR, STASIS_CACHE_DIR, STASIS_STORE_DIR (a directory or\n"
+	"s3://BUCKET/PREFIX, with AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and others), STASIS_STORE_KEY_FILE,\n"
+	"STASIS_STORE_KEY_COMMAND, STASIS_STORE_COMPRESSION, STASIS_STAGING, STASIS_FAULT.\n"
 	"See stasisd(8).\n";
 
 struct options {
 	bool background;
 	enum log_level level;
+	struct store_config store;
+	const char *staging; /* NULL: not given */
 };
+
+/* Options without a letter. */
+enum { OPT_FAULT_POINTS = 256, OPT_KEY_FILE, OPT_KEY_COMMAND, OPT_COMPRESSION };
 
 static void log_line(enum log_level level, const char *line, void *arg)
 {
@@ -73,30 +89,48 @@ static void list_fault_points(void)
 		printf("%-18s %s\n", fault_point_name(i), fault_point_what(i));
 }
 
+static int parse_level(const char *text, enum log_level *ret_level)
+{
+	int level = log_level_parse(text);
+
+	if (level < 0) {
+		fprintf(stderr, "stasisd: \"%s\" is no log level: error, warn, info or debug\n",
+			text);
+		return EXIT_USAGE;
+	}
+	*ret_level = (enum log_level)level;
+	return 0;
+}
+
 static int parse_options(int argc, char *argv[], struct options *ret_options)
 {
-	static const struct option longs[] = {{"background", no_argument, NULL, 'b'},
-					      {"log-level", required_argument, NULL, 'l'},
-					      {"list-fault-points", no_argument, NULL, 'F'},
-					      {"help", no_argument, NULL, 'h'},
-					      {"version", no_argument, NULL, 'V'},
-					      {0}};
-	int option, level;
+	static const struct option longs[] = {
+		{"background", no_argument, NULL, 'b'},
+		{"log-level", required_argument, NULL, 'l'},
+		{"staging", required_argument, NULL, 's'},
+		{"store-key-file", required_argument, NULL, OPT_KEY_FILE},
+		{"store-key-command", required_argument, NULL, OPT_KEY_COMMAND},
+		{"compression", required_argument, NULL, OPT_COMPRESSION},
+		{"list-fault-points", no_argument, NULL, OPT_FAULT_POINTS},
+		{"help", no_argument, NULL, 'h'},
+		{"version", no_argument, NULL, 'V'},
+		{0}};
+	struct settings settings = {0};
+	struct err err = ERR_INIT;
+	int option;
 
-	while ((option = getopt_long(argc, argv, "bl:hV", longs, NULL)) != -1) {
+	while ((option = getopt_long(argc, argv, "bl:s:hV", longs, NULL)) != -1) {
 		switch (option) {
 		case 'b': ret_options->background = true; break;
 		case 'l':
-			level = log_level_parse(optarg);
-			if (level < 0) {
-				fprintf(stderr,
-					"stasisd: \"%s\" is no log level: error, warn, info or debug\n",
-					optarg);
+			if (parse_level(optarg, &ret_options->level) != 0)
 				return EXIT_USAGE;
-			}
-			ret_options->level = (enum log_level)level;
 			break;
-		case 'F': list_fault_points(); exit(0);
+		case 's': ret_options->staging = optarg; break;
+		case OPT_KEY_FILE: settings.key_file = optarg; break;
+		case OPT_KEY_COMMAND: settings.key_command = optarg; break;
+		case OPT_COMPRESSION: settings.compression = optarg; break;
+		case OPT_FAULT_POINTS: list_fault_points(); exit(0);
 		case 'h': fputs(usage, stdout); exit(0);
 		case 'V': puts("stasisd " STASIS_VERSION); exit(0);
 		default: fputs("Try: stasisd --help\n", stderr); return EXIT_USAGE;
@@ -106,7 +140,28 @@ static int parse_options(int argc, char *argv[], struct options *ret_options)
 		fprintf(stderr, "stasisd: unexpected argument \"%s\"\n", argv[optind]);
 		return EXIT_USAGE;
 	}
+	if (settings_store(&settings, &ret_options->store, &err) < 0) {
+		fprintf(stderr, "stasisd: %s\n", err.msg);
+		return EXIT_USAGE;
+	}
 	return 0;
+}
+
+/* The option goes before the environment. */
+static int set_staging(const struct options *options)
+{
+	const char *name = "--staging", *value = options->staging;
+	struct err err = ERR_INIT;
+
+	if (!value) {
+		name = "STASIS_STAGING";
+		value = getenv(name);
+	}
+	if (!value || !*value ||
+	    budget_parse(value, &the_daemon.staging.limit_bytes, &err) == 0)
+		return 0;
+	fprintf(stderr, "stasisd: %s: %s, or auto\n", name, err.msg);
+	return EXIT_USAGE;
 }
 
 static int make_directories(struct err *err)
@@ -273,19 +328,7 @@ static void end_stray_templates(void)
 	io_remove_all(path, NULL);
 }
 
-/* The store's lock, too, may be that of a daemon which is just dying. */
-static int open_store(struct err *err)
-{
-	int64_t deadline_ns = deadline_in_ms(DYING_MS / 10);
-	int rc;
-
-	while ((rc = store_open(the_daemon.store_dir, &the_daemon.store, err)) == -EBUSY &&
-	       deadline_left_ms(deadline_ns) > 0)
-		dying_wait();
-	return rc;
-}
-
-static int start(struct err *err)
+static int start(const struct store_config *store, struct err *err)
 {
 	static uv_signal_t on_term, on_int;
 	char socket_path[IO_PATH_MAX];
@@ -294,7 +337,7 @@ static int start(struct err *err)
 	if (rc == 0)
 		rc = loop_init(err);
 	if (rc == 0)
-		rc = open_store(err);
+		rc = store_open(store, &the_daemon.store, err);
 	if (rc < 0)
 		return rc;
 	end_stray_templates();
@@ -318,10 +361,14 @@ static int start(struct err *err)
 
 int main(int argc, char *argv[])
 {
-	struct options options = {.level = LOG_INFO};
+	struct options options = {
+		.level = LOG_INFO,
+		.store = {.location = the_daemon.store_dir, .cache_dir = the_daemon.cache_dir}};
 	struct err err = ERR_INIT;
 	int ready = -1, rc = parse_options(argc, argv, &options);
 
+	if (rc == 0)
+		rc = set_staging(&options);
 	if (rc != 0)
 		return rc;
 	close_range(STDERR_FILENO + 1, ~0U, 0);
@@ -332,7 +379,7 @@ int main(int argc, char *argv[])
 	if (rc == 0 && options.background)
 		rc = go_background(&ready, &err);
 	if (rc == 0)
-		rc = start(&err);
+		rc = start(&options.store, &err);
 	if (rc < 0) {
 		fprintf(stderr, "stasisd: %s\n", err.msg);
 		if (ready >= 0 && write(ready, err.msg, strlen(err.msg)) < 0)

@@ -9,18 +9,6 @@
 #include "daemon/members.h"
 #include "store/manifest.h"
 
-static const char part_suffix[] = ".simg";
-
-static json_t *part_json(const struct manifest_part *part)
-{
-	json_t *json = simg_ref_to_json(&part->ref);
-
-	if (json)
-		json_object_set_new(json, "file",
-				    json_sprintf("%s%s", part->name, part_suffix));
-	return json;
-}
-
 static json_t *vms_json(const struct cluster *cluster, const struct manifest_doc *doc)
 {
 	json_t *vms = json_array();
@@ -31,9 +19,9 @@ static json_t *vms_json(const struct cluster *cluster, const struct manifest_doc
 						     (int)i, "memory_bytes",
 						     (json_int_t)cluster->spec.memory_bytes,
 						     "cpus", (int)cluster->spec.cpus, "ram",
-						     part_json(&doc->vms[i].ram), "state",
-						     part_json(&doc->vms[i].state), "disk",
-						     part_json(&doc->vms[i].disk)));
+						     stream_ref_to_json(&doc->vms[i].ram), "state",
+						     stream_ref_to_json(&doc->vms[i].state), "disk",
+						     stream_ref_to_json(&doc->vms[i].disk)));
 	return vms;
 }
 
@@ -50,14 +38,25 @@ static json_t *phases_json(const struct manifest_doc *doc)
 	return phases;
 }
 
+static json_t *cost_json(const struct store_cost *cost)
+{
+	return json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "logical_bytes",
+			 (json_int_t)cost->logical_bytes, "data_bytes",
+			 (json_int_t)cost->data_bytes, "taken_bytes",
+			 (json_int_t)cost->taken_bytes, "new_bytes", (json_int_t)cost->new_bytes,
+			 "stored_bytes", (json_int_t)cost->stored_bytes, "hash_ns",
+			 (json_int_t)cost->hash_ns, "compress_ns", (json_int_t)cost->compress_ns,
+			 "write_ns", (json_int_t)cost->write_ns);
+}
+
 static json_t *images_json(const struct image_refs *image)
 {
-	json_t *disk = simg_ref_to_json(&image->disk);
+	json_t *disk = stream_ref_to_json(&image->disk);
 
 	if (disk)
 		json_object_set_new(disk, "format", json_string(image->disk_format));
-	return json_pack("{s:o,s:o,s:o}", "kernel", simg_ref_to_json(&image->kernel), "initrd",
-			 simg_ref_to_json(&image->initrd), "disk", disk);
+	return json_pack("{s:o,s:o,s:o}", "kernel", stream_ref_to_json(&image->kernel), "initrd",
+			 stream_ref_to_json(&image->initrd), "disk", disk);
 }
 
 json_t *manifest_make(struct cluster *cluster, const struct manifest_doc *doc)
@@ -71,7 +70,7 @@ json_t *manifest_make(struct cluster *cluster, const struct manifest_doc *doc)
 	if (machine)
 		json_object_set_new(machine, "cmdline", json_string(doc->image.cmdline));
 	manifest = json_pack(
-		"{s:s,s:s,s:I,s:s,s:s,s:o,s:s,s:o,s:o,s:o,s:o,s:I,s:I,s:b,s:O?,s:O?}",
+		"{s:s,s:s,s:I,s:s,s:s,s:o,s:s,s:o,s:o,s:o,s:o,s:I,s:I,s:b,s:O?,s:O?,s:o}",
 		"cluster", cluster->spec.name, "tag", doc->tag ? doc->tag : "", "created_ns",
 		(json_int_t)doc->created_ns, "host", host, "stasis_version", STASIS_VERSION,
 		"spec", spec_to_json(&cluster->spec), "image_dir", cluster->image_dir,
@@ -79,26 +78,9 @@ json_t *manifest_make(struct cluster *cluster, const struct manifest_doc *doc)
 		vms_json(cluster, doc), "phases", phases_json(doc), "pause_ns",
 		(json_int_t)doc->pause_ns, "total_ns", (json_int_t)doc->total_ns,
 		"pause_includes_write", (int)doc->pause_includes_write, "run", cluster->run,
-		"fabric", doc->fabric);
+		"fabric", doc->fabric, "cost", cost_json(&doc->cost));
 	pthread_mutex_unlock(&the_daemon.lock);
 	return manifest;
-}
-
-static int part_from_json(const json_t *json, struct manifest_part *ret_part, struct err *err)
-{
-	int rc = simg_ref_from_json(json, &ret_part->ref, err);
-	char *suffix;
-
-	if (rc == 0)
-		rc = members_get_text(json, "file", ret_part->name, sizeof(ret_part->name),
-				      err);
-	if (rc < 0)
-		return rc;
-	suffix = strrchr(ret_part->name, '.');
-	if (!suffix || strcmp(suffix, part_suffix) != 0)
-		return err_set(err, EPROTO, "\"%s\" is not the file of a part", ret_part->name);
-	*suffix = '\0';
-	return 0;
 }
 
 static int vms_from_json(const json_t *vms, const struct spec *spec,
@@ -112,15 +94,15 @@ static int vms_from_json(const json_t *vms, const struct spec *spec,
 	for (unsigned int i = 0; i < spec->vms && rc == 0; i++) {
 		const json_t *vm = json_array_get(vms, i);
 
-		rc = part_from_json(json_object_get(vm, "ram"), &ret_vms[i].ram, err);
+		rc = stream_ref_from_json(json_object_get(vm, "ram"), &ret_vms[i].ram, err);
 		if (rc == 0)
-			rc = part_from_json(json_object_get(vm, "state"), &ret_vms[i].state,
-					    err);
+			rc = stream_ref_from_json(json_object_get(vm, "state"), &ret_vms[i].state,
+						  err);
 		if (rc == 0)
-			rc = part_from_json(json_object_get(vm, "disk"), &ret_vms[i].disk, err);
-		if (rc == 0 && ret_vms[i].ram.ref.logical_bytes != spec->memory_bytes)
+			rc = stream_ref_from_json(json_object_get(vm, "disk"), &ret_vms[i].disk, err);
+		if (rc == 0 && ret_vms[i].ram.logical_bytes != spec->memory_bytes)
 			rc = err_set(err, EPROTO,
-				     "vm%u's RAM image is not of its memory's size", i);
+				     "vm%u's RAM is not of its memory's size", i);
 	}
 	return rc;
 }
@@ -130,13 +112,13 @@ static int image_from_json(const json_t *manifest, struct image_refs *ret_image,
 {
 	const json_t *images = json_object_get(manifest, "images");
 	const json_t *disk = json_object_get(images, "disk");
-	int rc = simg_ref_from_json(json_object_get(images, "kernel"), &ret_image->kernel, err);
+	int rc = stream_ref_from_json(json_object_get(images, "kernel"), &ret_image->kernel, err);
 
 	if (rc == 0)
-		rc = simg_ref_from_json(json_object_get(images, "initrd"), &ret_image->initrd,
+		rc = stream_ref_from_json(json_object_get(images, "initrd"), &ret_image->initrd,
 					err);
 	if (rc == 0)
-		rc = simg_ref_from_json(disk, &ret_image->disk, err);
+		rc = stream_ref_from_json(disk, &ret_image->disk, err);
 	if (rc == 0)
 		rc = members_get_text(disk, "format", ret_image->disk_format,
 				      sizeof(ret_image->disk_format), err);

@@ -9,15 +9,10 @@
 #include "daemon/cluster.h"
 #include "daemon/image.h"
 
-enum { MANIFEST_PHASES = 32, MANIFEST_PART_MAX = 64 };
-
-struct manifest_part {
-	char name[MANIFEST_PART_MAX]; /* "vm0.ram": its file is vm0.ram.simg */
-	struct simg_ref ref;
-};
+enum { MANIFEST_PHASES = 32 };
 
 struct manifest_vm {
-	struct manifest_part ram, state, disk;
+	struct stream_ref ram, state, disk;
 };
 
 struct manifest_phase {
@@ -34,13 +29,13 @@ struct manifest_doc {
 	struct manifest_vm *vms;
 	struct manifest_phase phases[MANIFEST_PHASES];
 	size_t phase_count;
+	struct store_cost cost;
 	json_t *fabric; /* report of the release, owned, or NULL */
 };
 
 json_t *manifest_make(struct cluster *cluster, const struct manifest_doc *doc);
 
-/* What a restart needs of a manifest that the store has checked. ret_parts has room for
- * SPEC_VMS_MAX. */
+/* What a restart needs of a manifest that the store has checked. */
 struct manifest_restore {
 	struct spec spec;
 	struct vm_machine machine;

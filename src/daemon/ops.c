@@ -32,6 +32,11 @@ static const struct {
 	{"ckpt.show", op_ckpt_show},
 	{"ckpt.verify", op_ckpt_verify},
 	{"ckpt.rm", op_ckpt_rm},
+	{"ckpt.export", op_ckpt_export},
+	{"ckpt.import", op_ckpt_import},
+	{"store.prune", op_store_prune},
+	{"store.gc", op_store_gc},
+	{"store.stats", op_store_stats},
 	{"catalog.rebuild", op_catalog_rebuild},
 	{"shutdown", op_shutdown},
 };
@@ -82,6 +87,8 @@ int op_cluster_status(const struct rpc_msg *request, json_t *reply, struct rpc_m
 		for (struct cluster *cluster = the_daemon.clusters;
 		     cluster && count < sizeof(found) / sizeof(found[0]);
 		     cluster = cluster->next) {
+			if (!cluster_is_users(cluster))
+				continue;
 			cluster->refs++;
 			found[count++] = cluster;
 		}
@@ -155,120 +162,6 @@ int op_checkpoint(const struct rpc_msg *request, json_t *reply, struct rpc_msg *
 	if (rc == 0)
 		json_object_set_new(reply, "checkpoint", description);
 	return rc;
-}
-
-int op_ckpt_list(const struct rpc_msg *request, json_t *reply, struct rpc_msg *ret_blob,
-		 struct progress *progress, struct err *err)
-{
-	struct store_entry *entries;
-	const char *name = NULL;
-	json_t *list;
-	size_t count;
-	int rc = rpc_opt_str(request->json, "cluster", &name, err);
-
-	(void)ret_blob;
-	(void)progress;
-	if (rc == 0)
-		rc = store_list(the_daemon.store, name, &entries, &count, err);
-	if (rc < 0)
-		return rc;
-	list = json_array();
-	for (size_t i = 0; i < count; i++) {
-		const struct store_entry *entry = &entries[i];
-
-		json_array_append_new(
-			list, json_pack("{s:s,s:s,s:s,s:I,s:I,s:I,s:i,s:b}", "id", entry->id,
-					"cluster", entry->cluster, "tag", entry->tag,
-					"created_ns", (json_int_t)entry->created_ns, "bytes",
-					(json_int_t)entry->bytes, "pause_ns",
-					(json_int_t)entry->pause_ns, "vms", (int)entry->vms,
-					"damaged", (int)entry->damaged));
-	}
-	free(entries);
-	json_object_set_new(reply, "checkpoints", list);
-	return 0;
-}
-
-int op_ckpt_show(const struct rpc_msg *request, json_t *reply, struct rpc_msg *ret_blob,
-		 struct progress *progress, struct err *err)
-{
-	json_t *description;
-	const char *id;
-	int rc = rpc_get_str(request->json, "checkpoint", &id, err);
-
-	(void)ret_blob;
-	(void)progress;
-	if (rc == 0)
-		rc = checkpoint_describe(id, &description, err);
-	if (rc < 0)
-		return rc;
-	json_object_update(reply, description);
-	json_decref(description);
-	return 0;
-}
-
-struct verified {
-	struct progress *progress;
-	uint64_t total;
-	_Atomic uint64_t done;
-};
-
-static void verify_progress(uint64_t bytes, void *arg)
-{
-	struct verified *verified = arg;
-
-	verified->done += bytes;
-	progress_send(verified->progress, "verify", verified->done, verified->total, "bytes",
-		      NULL);
-}
-
-int op_ckpt_verify(const struct rpc_msg *request, json_t *reply, struct rpc_msg *ret_blob,
-		   struct progress *progress, struct err *err)
-{
-	struct verified verified = {.progress = progress};
-	bool quick = false;
-	const char *id;
-	int rc = rpc_get_str(request->json, "checkpoint", &id, err);
-
-	(void)ret_blob;
-	if (rc == 0)
-		rc = rpc_opt_bool(request->json, "quick", &quick, err);
-	if (rc == 0)
-		rc = store_verify(the_daemon.store, id, quick, verify_progress, &verified, err);
-	if (rc == 0)
-		json_object_set_new(reply, "bytes", json_integer((json_int_t)verified.done));
-	return rc;
-}
-
-int op_ckpt_rm(const struct rpc_msg *request, json_t *reply, struct rpc_msg *ret_blob,
-	       struct progress *progress, struct err *err)
-{
-	const char *id;
-	int rc = rpc_get_str(request->json, "checkpoint", &id, err);
-
-	(void)reply;
-	(void)ret_blob;
-	(void)progress;
-	return rc < 0 ? rc : store_remove(the_daemon.store, id, err);
-}
-
-int op_catalog_rebuild(const struct rpc_msg *request, json_t *reply, struct rpc_msg *ret_blob,
-		       struct progress *progress, struct err *err)
-{
-	struct store_entry *entries;
-	size_t count;
-	int rc = store_rebuild_catalog(the_daemon.store, err);
-
-	(void)request;
-	(void)ret_blob;
-	(void)progress;
-	if (rc == 0)
-		rc = store_list(the_daemon.store, NULL, &entries, &count, err);
-	if (rc < 0)
-		return rc;
-	free(entries);
-	json_object_set_new(reply, "checkpoints", json_integer((json_int_t)count));
-	return 0;
 }
 
 int op_shutdown(const struct rpc_msg *request, json_t *reply, struct rpc_msg *ret_blob,

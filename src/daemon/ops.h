@@ -22,6 +22,11 @@ DAEMON_OP(ckpt_list);
 DAEMON_OP(ckpt_show);
 DAEMON_OP(ckpt_verify);
 DAEMON_OP(ckpt_rm);
+DAEMON_OP(ckpt_export);
+DAEMON_OP(ckpt_import);
+DAEMON_OP(store_prune);
+DAEMON_OP(store_gc);
+DAEMON_OP(store_stats);
 DAEMON_OP(catalog_rebuild);
 DAEMON_OP(shutdown);
 

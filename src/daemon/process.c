@@ -109,10 +109,19 @@ void node_started(struct node *node, struct vm *vm)
 	loop_post(watch_start, watch);
 }
 
+void node_set_trace(struct node *node, struct ram_trace *trace, const char *checkpoint)
+{
+	ram_trace_destroy(node->trace);
+	node->trace = trace;
+	snprintf(node->trace_checkpoint, sizeof(node->trace_checkpoint), "%s", checkpoint);
+}
+
 void node_drop(struct node *node, bool end)
 {
 	struct vm *vm;
 	struct link *link;
+
+	node_set_trace(node, NULL, "");
 
 	pthread_mutex_lock(&the_daemon.lock);
 	vm = TAKE_PTR(node->vm);

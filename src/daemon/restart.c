@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdatomic.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,17 +28,19 @@
 #include "daemon/launch.h"
 #include "daemon/manifest.h"
 #include "daemon/ops.h"
+#include "daemon/restart.h"
 #include "daemon/template.h"
 
-enum { AGENT_MS = 60000 };
+enum { AGENT_MS = 60000, PART_NAME_MAX = 32 };
 
 struct restart {
 	const char *id;
 	bool force;
+	bool isolated; /* a proof: see daemon/restart.h */
 	struct cluster *cluster;
 	struct progress *progress;
 	struct manifest_restore *from;
-	int rams[SPEC_VMS_MAX], states[SPEC_VMS_MAX];
+	int rams[SPEC_VMS_MAX], states[SPEC_VMS_MAX], disks[SPEC_VMS_MAX];
 	atomic_uint_fast64_t read_bytes;
 	uint64_t to_read_bytes;
 };
@@ -66,11 +69,15 @@ static bool restart_quarantined(const struct restart *restart)
 	return damaged;
 }
 
+/* Where nothing is lost by a checkpoint that turns out to be damaged, its data are checked while they
+ * are read; its manifest has been. */
 static int restart_verify(struct restart *restart, struct err *err)
 {
-	bool quick = cluster_alive(restart->cluster) == 0 && !restart_quarantined(restart);
+	const struct store_work work = {.progress = restart_read, .progress_arg = restart};
 
-	return store_verify(the_daemon.store, restart->id, quick, restart_read, restart, err);
+	if (cluster_alive(restart->cluster) == 0 && !restart_quarantined(restart))
+		return 0;
+	return store_verify(the_daemon.store, restart->id, false, &work, err);
 }
 
 static int restart_stop(struct restart *restart, struct err *err)
@@ -121,35 +128,19 @@ static int restart_image(struct restart *restart, struct err *err)
 {
 	const struct manifest_restore *from = restart->from;
 	char dir[IO_PATH_MAX];
-	struct image_refs here;
 	int rc = 0;
 
-	if (image_put(from->image_dir, &here, NULL) == 0 &&
-	    !memcmp(here.kernel.root, from->image.kernel.root, SIMG_HASH_BYTES) &&
-	    !memcmp(here.initrd.root, from->image.initrd.root, SIMG_HASH_BYTES) &&
-	    !memcmp(here.disk.root, from->image.disk.root, SIMG_HASH_BYTES) &&
-	    !strcmp(here.cmdline, from->image.cmdline))
+	if (image_is(from->image_dir, &from->image))
 		snprintf(dir, sizeof(dir), "%s", from->image_dir);
 	else
 		rc = image_get(&from->image, restart->progress, dir, sizeof(dir), err);
 	return rc < 0 ? rc : cluster_set_image(restart->cluster, dir, err);
 }
 
-static int restart_fill(struct restart *restart, const struct manifest_part *part, int fd,
-			struct err *err)
+/* An empty file for a VM's disk layer, in a directory that has nothing else. */
+static int disk_create(const struct vm_config *config, int *ret_fd, struct err *err)
 {
 	char path[IO_PATH_MAX];
-	int rc = store_part_path(the_daemon.store, restart->id, part->name, path, sizeof(path),
-				 err);
-
-	return rc < 0 ? rc : simg_read(path, &part->ref, fd, 0, restart_read, restart, err);
-}
-
-static int restart_disk_one(struct restart *restart, unsigned int index, struct err *err)
-{
-	const struct vm_config *config = &restart->cluster->nodes[index].config;
-	char path[IO_PATH_MAX];
-	CLEANUP_CLOSE int fd = -1;
 	int rc = io_remove_all(config->dir, err);
 
 	if (rc == 0)
@@ -158,56 +149,114 @@ static int restart_disk_one(struct restart *restart, unsigned int index, struct 
 		rc = io_path(path, sizeof(path), err, "%s/disk.qcow2", config->dir);
 	if (rc < 0)
 		return rc;
-	fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-	if (fd < 0)
-		return err_sys(err, errno, "cannot create %s", path);
-	rc = restart_fill(restart, &restart->from->vms[index].disk, fd, err);
-	return rc < 0 ? rc : vm_disk_rebase(config, err);
+	*ret_fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	return *ret_fd < 0 ? err_sys(err, errno, "cannot create %s", path) : 0;
 }
 
-static int restart_disk(struct restart *restart, struct err *err)
+/* What is filled from the store: three streams of each VM. */
+static int restart_prepare(struct restart *restart, struct err *err)
 {
-	unsigned int vms = restart->cluster->spec.vms;
 	int rc = restart_image(restart, err);
 
 	if (rc == 0)
 		rc = restart_machine(restart, err);
-	restart->to_read_bytes = 0;
-	atomic_store(&restart->read_bytes, 0);
-	for (unsigned int i = 0; i < vms; i++)
-		restart->to_read_bytes += restart->from->vms[i].disk.ref.logical_bytes +
-					  restart->from->vms[i].ram.ref.logical_bytes +
-					  restart->from->vms[i].state.ref.logical_bytes;
-	for (unsigned int i = 0; i < vms && rc == 0; i++)
-		rc = restart_disk_one(restart, i, err);
-	return rc;
-}
-
-static int restart_ram(struct restart *restart, struct err *err)
-{
-	int rc = 0;
-
 	for (unsigned int i = 0; i < restart->cluster->spec.vms && rc == 0; i++) {
-		const struct manifest_vm *vm = &restart->from->vms[i];
-
 		restart->rams[i] = template_ram_fd(restart->cluster->spec.memory_bytes, err);
 		restart->states[i] = memfd_create("stasis-state", MFD_CLOEXEC);
 		if (restart->rams[i] < 0 || restart->states[i] < 0)
-			return err_sys(err, ENOMEM, "cannot create memory for vm%u", i);
-		rc = restart_fill(restart, &vm->ram, restart->rams[i], err);
+			rc = err_sys(err, ENOMEM, "cannot create memory for vm%u", i);
 		if (rc == 0)
-			rc = restart_fill(restart, &vm->state, restart->states[i], err);
+			rc = disk_create(&restart->cluster->nodes[i].config, &restart->disks[i],
+					 err);
 	}
 	return rc;
 }
 
-static int restart_launch(struct restart *restart, struct err *err)
+static int rebase_one(size_t index, void *arg, struct err *err)
+{
+	const struct restart *restart = arg;
+
+	return vm_disk_rebase(&restart->cluster->nodes[index].config, err);
+}
+
+/* Fill files from the store: of each VM those whose descriptors are given. */
+static int restart_fill(struct restart *restart, const char *what, const int *fds,
+			size_t ref_offset, struct err *err)
+{
+	const struct store_work work = {.progress = restart_read, .progress_arg = restart};
+	unsigned int vms = restart->cluster->spec.vms;
+	struct store_target targets[SPEC_VMS_MAX];
+	char names[SPEC_VMS_MAX][PART_NAME_MAX];
+
+	for (unsigned int i = 0; i < vms; i++) {
+		const char *vm = (const char *)&restart->from->vms[i];
+
+		snprintf(names[i], sizeof(names[i]), "vm%u.%s", i, what);
+		targets[i] = (struct store_target){
+			.name = names[i],
+			.ref = *(const struct stream_ref *)(vm + ref_offset),
+			.fd = fds[i],
+		};
+	}
+	return store_fill(the_daemon.store, targets, vms, &work, err);
+}
+
+static int restart_disks(struct restart *restart, struct err *err)
+{
+	int rc = restart_prepare(restart, err);
+
+	restart->to_read_bytes = 0;
+	atomic_store(&restart->read_bytes, 0);
+	for (unsigned int i = 0; i < restart->cluster->spec.vms; i++)
+		restart->to_read_bytes += restart->from->vms[i].ram.data_bytes +
+					  restart->from->vms[i].state.data_bytes +
+					  restart->from->vms[i].disk.data_bytes;
+	if (rc == 0)
+		rc = restart_fill(restart, "disk", restart->disks,
+				  offsetof(struct manifest_vm, disk), err);
+	if (rc == 0)
+		rc = restart_fill(restart, "state", restart->states,
+				  offsetof(struct manifest_vm, state), err);
+	return rc < 0 ? rc
+		      : parallel_each(restart->cluster->spec.vms, rebase_one, restart, err);
+}
+
+static int track_one(size_t index, void *arg, struct err *err)
+{
+	const struct restart *restart = arg;
+
+	return vm_disk_track(restart->cluster->nodes[index].vm, restart->id, err);
+}
+
+static int launch_vms(struct restart *restart, struct err *err)
 {
 	int rc = launch_network(restart->cluster, err);
 
 	if (rc == 0)
 		rc = launch_all(restart->cluster, restart->rams, err);
+	/* The disks are as the checkpoint has them until the VMs run. */
+	if (rc == 0)
+		rc = parallel_each(restart->cluster->spec.vms, track_one, restart, err);
 	return rc < 0 ? rc : cluster_save(restart->cluster, err);
+}
+
+static int fill_ram(struct restart *restart, struct err *err)
+{
+	int rc = restart_fill(restart, "ram", restart->rams, offsetof(struct manifest_vm, ram),
+			      err);
+
+	return rc < 0 ? rc : fault_hit(FAULT_RESTART_RAM, err);
+}
+
+static int launch_half(size_t index, void *arg, struct err *err)
+{
+	return index == 0 ? launch_vms(arg, err) : fill_ram(arg, err);
+}
+
+/* QEMU looks at RAM only when its state is loaded: it starts while RAM is filled. */
+static int restart_launch(struct restart *restart, struct err *err)
+{
+	return parallel_each(2, launch_half, restart, err);
 }
 
 static int restart_state(struct restart *restart, struct err *err)
@@ -234,8 +283,7 @@ static const struct restart_phase {
 } restart_phases[] = {
 	{"verify", restart_verify, FAULT_RESTART_VERIFY},
 	{"stop", restart_stop, FAULT_RESTART_STOP},
-	{"disk", restart_disk, FAULT_RESTART_DISK},
-	{"ram", restart_ram, FAULT_RESTART_RAM},
+	{"disk", restart_disks, FAULT_RESTART_DISK},
 	{"launch", restart_launch, FAULT_RESTART_LAUNCH},
 	{"state", restart_state, FAULT_RESTART_STATE},
 	{"resume", restart_resume, FAULT_RESTART_RESUME},
@@ -247,7 +295,7 @@ static int restart_damaged(const char *id, struct err *err)
 {
 	struct err fault = ERR_INIT;
 
-	if (store_verify(the_daemon.store, id, false, NULL, NULL, &fault) == -EBADMSG && err)
+	if (store_verify(the_daemon.store, id, false, NULL, &fault) == -EBADMSG && err)
 		*err = fault;
 	return -EBADMSG;
 }
@@ -261,6 +309,9 @@ static int restart_run(struct restart *restart, json_t *ret_phases, struct err *
 		const struct restart_phase *phase = &restart_phases[i];
 		int64_t begin_ns = clock_mono_ns();
 
+		if (restart->isolated &&
+		    (phase->run == restart_verify || phase->run == restart_reopen))
+			continue;
 		cluster_phase(restart->cluster, phase->name);
 		progress_send(restart->progress, phase->name, i, count, "steps", NULL);
 		rc = phase->run(restart, err);
@@ -292,6 +343,48 @@ static int restart_allowed(struct restart *restart, struct err *err)
 		cluster->spec.name);
 }
 
+static void fds_close(const int *fds)
+{
+	for (unsigned int i = 0; i < SPEC_VMS_MAX; i++)
+		if (fds[i] >= 0)
+			close(fds[i]);
+}
+
+/* The phases, while the store keeps what they read. */
+static int restart_leased(struct restart *restart, json_t *ret_phases, struct err *err)
+{
+	struct store_lease *lease;
+	int rc = store_lease_begin(the_daemon.store, restart->id, &lease, err);
+
+	if (rc < 0)
+		return rc;
+	for (unsigned int i = 0; i < SPEC_VMS_MAX; i++)
+		restart->rams[i] = restart->states[i] = restart->disks[i] = -1;
+	rc = restart_run(restart, ret_phases, err);
+	fds_close(restart->rams);
+	fds_close(restart->states);
+	fds_close(restart->disks);
+	store_lease_end(lease);
+	return rc;
+}
+
+int restart_isolated(const char *id, struct manifest_restore *from, struct cluster *cluster,
+		     struct progress *progress, struct err *err)
+{
+	struct restart restart = {
+		.id = id,
+		.isolated = true,
+		.from = from,
+		.cluster = cluster,
+		.progress = progress,
+	};
+	json_t *phases = json_array();
+	int rc = restart_leased(&restart, phases, err);
+
+	json_decref(phases);
+	return rc;
+}
+
 static int restart_cluster(struct restart *restart, json_t *reply, struct err *err)
 {
 	struct cluster *cluster = restart->cluster;
@@ -301,17 +394,9 @@ static int restart_cluster(struct restart *restart, json_t *reply, struct err *e
 	bool begun = false, was = cluster->dir_exists;
 	int rc = restart_allowed(restart, err);
 
-	for (unsigned int i = 0; i < SPEC_VMS_MAX; i++)
-		restart->rams[i] = restart->states[i] = -1;
 	if (rc == 0)
-		rc = restart_run(restart, phases, err);
+		rc = restart_leased(restart, phases, err);
 	begun = cluster->dir_exists && json_array_size(phases) > 1;
-	for (unsigned int i = 0; i < SPEC_VMS_MAX; i++) {
-		if (restart->rams[i] >= 0)
-			close(restart->rams[i]);
-		if (restart->states[i] >= 0)
-			close(restart->states[i]);
-	}
 	if (rc == 0) {
 		snprintf(message, sizeof(message), "restarted from %s in %.1f s", restart->id,
 			 (double)(clock_mono_ns() - begin_ns) / (double)NS_PER_S);

@@ -4,7 +4,7 @@
  *
  * The record of a run lives in the cluster's record and in each manifest, so that it goes on
  * after a daemon's death and after a restart. Checkpoints taken by the interval are tagged
- * "auto"; the newest few are kept.
+ * "auto"; the newest few are kept, unless the cluster's description says how many.
  */
 #include "daemon/run.h"
 
@@ -18,6 +18,7 @@
 #include "daemon/checkpoint.h"
 #include "daemon/loop.h"
 #include "daemon/ops.h"
+#include "daemon/retention.h"
 
 enum { RUN_TICK_MS = 200, RUN_AGENT_MS = 10000, RUN_KEEP = 3 };
 
@@ -49,7 +50,7 @@ static void run_prune(const char *cluster)
 {
 	CLEANUP_FREE struct store_entry *entries = NULL;
 	struct err err = ERR_INIT;
-	size_t count, kept = 0;
+	size_t count, kept = 0, removed = 0;
 
 	if (store_list(the_daemon.store, cluster, &entries, &count, &err) < 0) {
 		log_warn("cluster=%s %s", cluster, err.msg);
@@ -61,7 +62,11 @@ static void run_prune(const char *cluster)
 			continue;
 		if (store_remove(the_daemon.store, entries[i].id, &err) < 0)
 			log_warn("cluster=%s %s", cluster, err.msg);
+		else
+			removed++;
 	}
+	if (removed > 0)
+		retention_collect();
 }
 
 /* On a thread: take a checkpoint of the run unless its job has ended. */
@@ -89,7 +94,7 @@ static void run_checkpoint(void *arg)
 		if (checkpoint_take(cluster, run_tag, &nobody, id, &err) < 0)
 			log_warn("cluster=%s checkpoint by interval: %s", cluster->spec.name,
 				 err.msg);
-		else
+		else if (cluster->spec.checkpoint_keep == 0)
 			run_prune(cluster->spec.name);
 	}
 	pthread_mutex_lock(&the_daemon.lock);

@@ -119,14 +119,12 @@ int launch_load_states(struct cluster *cluster, const int *states, struct err *e
 	return parallel_each(cluster->spec.vms, load_one, &work, err);
 }
 
-static int resume_one(size_t index, void *arg, struct err *err)
-{
-	return vm_resume(((struct cluster *)arg)->nodes[index].vm, err);
-}
-
 int launch_resume(struct cluster *cluster, struct err *err)
 {
-	return parallel_each(cluster->spec.vms, resume_one, cluster, err);
+	struct vm *vms[SPEC_VMS_MAX];
+
+	cluster_vms(cluster, vms);
+	return vm_resume_all(vms, cluster->spec.vms, err);
 }
 
 /* Clone the template into all nodes and start them. */

@@ -14,20 +14,20 @@
 #include "base/log.h"
 #include "store/hash.h"
 
-enum { SCHEMA_VERSION = 1 };
+enum { SCHEMA_VERSION = 2 };
 
 static const char schema[] =
 	"BEGIN;"
 	"CREATE TABLE checkpoint ("
 	"  id TEXT PRIMARY KEY, cluster TEXT NOT NULL, tag TEXT NOT NULL, created_ns INTEGER NOT NULL,"
-	"  bytes INTEGER NOT NULL, pause_ns INTEGER NOT NULL, vms INTEGER NOT NULL,"
+	"  logical_bytes INTEGER NOT NULL, bytes INTEGER NOT NULL, pause_ns INTEGER NOT NULL, vms INTEGER NOT NULL,"
 	"  damaged INTEGER NOT NULL) STRICT;"
 	"CREATE TABLE file ("
 	"  device INTEGER NOT NULL, inode INTEGER NOT NULL, size_bytes INTEGER NOT NULL,"
 	"  mtime_ns INTEGER NOT NULL, ctime_ns INTEGER NOT NULL, root BLOB NOT NULL,"
-	"  logical_bytes INTEGER NOT NULL, file_bytes INTEGER NOT NULL,"
+	"  logical_bytes INTEGER NOT NULL, data_bytes INTEGER NOT NULL,"
 	"  PRIMARY KEY (device, inode)) STRICT;"
-	"PRAGMA user_version = 1;"
+	"PRAGMA user_version = 2;"
 	"COMMIT;";
 
 struct catalog {
@@ -197,7 +197,7 @@ int catalog_put(struct catalog *catalog, const struct store_entry *entry, struct
 	int rc = catalog_prepare(
 		catalog,
 		"INSERT OR REPLACE INTO checkpoint (id, cluster, tag, created_ns, "
-		"bytes, pause_ns, vms, damaged) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+		"bytes, pause_ns, vms, damaged, logical_bytes) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
 		&stmt, err);
 
 	if (rc < 0)
@@ -210,6 +210,7 @@ int catalog_put(struct catalog *catalog, const struct store_entry *entry, struct
 	sqlite3_bind_int64(stmt, 6, entry->pause_ns);
 	sqlite3_bind_int64(stmt, 7, entry->vms);
 	sqlite3_bind_int(stmt, 8, entry->damaged);
+	sqlite3_bind_int64(stmt, 9, (sqlite3_int64)entry->logical_bytes);
 	return catalog_finish(catalog, stmt, err);
 }
 
@@ -237,20 +238,6 @@ int catalog_set_damaged(struct catalog *catalog, const char *id, bool damaged, s
 	return catalog_finish(catalog, stmt, err);
 }
 
-int catalog_replace(struct catalog *catalog, const struct store_entry *entries, size_t count,
-		    struct err *err)
-{
-	int rc = catalog_exec(catalog, "BEGIN IMMEDIATE; DELETE FROM checkpoint", err);
-
-	for (size_t i = 0; rc == 0 && i < count; i++)
-		rc = catalog_put(catalog, &entries[i], err);
-	if (rc == 0)
-		rc = catalog_exec(catalog, "COMMIT", err);
-	if (rc < 0 && !sqlite3_get_autocommit(catalog->db))
-		catalog_exec(catalog, "ROLLBACK", NULL);
-	return rc;
-}
-
 static void column_copy(sqlite3_stmt *stmt, int at, char ret_text[STORE_ID_MAX])
 {
 	snprintf(ret_text, STORE_ID_MAX, "%s", (const char *)sqlite3_column_text(stmt, at));
@@ -264,6 +251,7 @@ static void entry_from_row(sqlite3_stmt *stmt, struct store_entry *ret_entry)
 		.pause_ns = sqlite3_column_int64(stmt, 5),
 		.vms = (unsigned int)sqlite3_column_int64(stmt, 6),
 		.damaged = sqlite3_column_int(stmt, 7),
+		.logical_bytes = (uint64_t)sqlite3_column_int64(stmt, 8),
 	};
 	column_copy(stmt, 0, ret_entry->id);
 	column_copy(stmt, 1, ret_entry->cluster);
@@ -276,12 +264,13 @@ int catalog_list(struct catalog *catalog, const char *cluster, struct store_entr
 	CLEANUP_FREE struct store_entry *entries = NULL;
 	size_t count = 0, room = 0;
 	sqlite3_stmt *stmt;
-	int step, rc = catalog_prepare(
-			  catalog,
-			  "SELECT id, cluster, tag, created_ns, bytes, pause_ns, vms, "
-			  "damaged FROM checkpoint WHERE ?1 IS NULL OR cluster = ?1 "
-			  "ORDER BY created_ns, id",
-			  &stmt, err);
+	int step,
+		rc = catalog_prepare(
+			catalog,
+			"SELECT id, cluster, tag, created_ns, bytes, pause_ns, vms, "
+			"damaged, logical_bytes FROM checkpoint WHERE ?1 IS NULL OR cluster = ?1 "
+			"ORDER BY created_ns, id",
+			&stmt, err);
 
 	if (rc < 0)
 		return rc;
@@ -312,11 +301,11 @@ int catalog_list(struct catalog *catalog, const char *cluster, struct store_entr
 }
 
 int catalog_file_recall(struct catalog *catalog, const struct catalog_file *file,
-			struct simg_ref *ret_ref, struct err *err)
+			struct stream_ref *ret_ref, struct err *err)
 {
 	sqlite3_stmt *stmt;
 	int step, rc = catalog_prepare(catalog,
-				       "SELECT root, logical_bytes, file_bytes FROM file WHERE "
+				       "SELECT root, logical_bytes, data_bytes FROM file WHERE "
 				       "device = ? AND inode = ? AND size_bytes = ? AND "
 				       "mtime_ns = ? AND ctime_ns = ? AND length(root) = 32",
 				       &stmt, err);
@@ -330,9 +319,9 @@ int catalog_file_recall(struct catalog *catalog, const struct catalog_file *file
 	sqlite3_bind_int64(stmt, 5, file->ctime_ns);
 	step = sqlite3_step(stmt);
 	if (step == SQLITE_ROW) {
-		memcpy(ret_ref->root, sqlite3_column_blob(stmt, 0), SIMG_HASH_BYTES);
+		memcpy(ret_ref->root.bytes, sqlite3_column_blob(stmt, 0), CHUNK_ID_BYTES);
 		ret_ref->logical_bytes = (uint64_t)sqlite3_column_int64(stmt, 1);
-		ret_ref->file_bytes = (uint64_t)sqlite3_column_int64(stmt, 2);
+		ret_ref->data_bytes = (uint64_t)sqlite3_column_int64(stmt, 2);
 		rc = 1;
 	} else if (step != SQLITE_DONE) {
 		rc = catalog_err(catalog, err);
@@ -342,13 +331,13 @@ int catalog_file_recall(struct catalog *catalog, const struct catalog_file *file
 }
 
 int catalog_file_remember(struct catalog *catalog, const struct catalog_file *file,
-			  const struct simg_ref *ref, struct err *err)
+			  const struct stream_ref *ref, struct err *err)
 {
 	sqlite3_stmt *stmt;
 	int rc = catalog_prepare(
 		catalog,
 		"INSERT OR REPLACE INTO file (device, inode, size_bytes, mtime_ns, "
-		"ctime_ns, root, logical_bytes, file_bytes) "
+		"ctime_ns, root, logical_bytes, data_bytes) "
 		"VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
 		&stmt, err);
 
@@ -359,19 +348,19 @@ int catalog_file_remember(struct catalog *catalog, const struct catalog_file *fi
 	sqlite3_bind_int64(stmt, 3, (sqlite3_int64)file->size_bytes);
 	sqlite3_bind_int64(stmt, 4, file->mtime_ns);
 	sqlite3_bind_int64(stmt, 5, file->ctime_ns);
-	sqlite3_bind_blob(stmt, 6, ref->root, SIMG_HASH_BYTES, SQLITE_TRANSIENT);
+	sqlite3_bind_blob(stmt, 6, ref->root.bytes, CHUNK_ID_BYTES, SQLITE_TRANSIENT);
 	sqlite3_bind_int64(stmt, 7, (sqlite3_int64)ref->logical_bytes);
-	sqlite3_bind_int64(stmt, 8, (sqlite3_int64)ref->file_bytes);
+	sqlite3_bind_int64(stmt, 8, (sqlite3_int64)ref->data_bytes);
 	return catalog_finish(catalog, stmt, err);
 }
 
-int catalog_file_forget(struct catalog *catalog, const struct simg_ref *ref, struct err *err)
+int catalog_file_forget(struct catalog *catalog, const struct stream_ref *ref, struct err *err)
 {
 	sqlite3_stmt *stmt;
 	int rc = catalog_prepare(catalog, "DELETE FROM file WHERE root = ?", &stmt, err);
 
 	if (rc < 0)
 		return rc;
-	sqlite3_bind_blob(stmt, 1, ref->root, SIMG_HASH_BYTES, SQLITE_TRANSIENT);
+	sqlite3_bind_blob(stmt, 1, ref->root.bytes, CHUNK_ID_BYTES, SQLITE_TRANSIENT);
 	return catalog_finish(catalog, stmt, err);
 }

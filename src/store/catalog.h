@@ -35,10 +35,6 @@ int catalog_put(struct catalog *catalog, const struct store_entry *entry, struct
 int catalog_remove(struct catalog *catalog, const char *id, struct err *err);
 int catalog_set_damaged(struct catalog *catalog, const char *id, bool damaged, struct err *err);
 
-/* Replace all checkpoints at once. */
-int catalog_replace(struct catalog *catalog, const struct store_entry *entries, size_t count,
-		    struct err *err);
-
 /* Checkpoints of `cluster`, or of all for NULL, oldest first; *ret_entries is malloc'ed, the
  * caller's. */
 int catalog_list(struct catalog *catalog, const char *cluster, struct store_entry **ret_entries,
@@ -46,9 +42,9 @@ int catalog_list(struct catalog *catalog, const char *cluster, struct store_entr
 
 /* Files that were hashed: 1 with the reference if the file is known, else 0. */
 int catalog_file_recall(struct catalog *catalog, const struct catalog_file *file,
-			struct simg_ref *ret_ref, struct err *err);
+			struct stream_ref *ret_ref, struct err *err);
 int catalog_file_remember(struct catalog *catalog, const struct catalog_file *file,
-			  const struct simg_ref *ref, struct err *err);
-int catalog_file_forget(struct catalog *catalog, const struct simg_ref *ref, struct err *err);
+			  const struct stream_ref *ref, struct err *err);
+int catalog_file_forget(struct catalog *catalog, const struct stream_ref *ref, struct err *err);
 
 #endif

@@ -51,7 +51,12 @@ static int line_decode(const char *line, uint8_t ret_hash[HASH_BYTES], uint64_t 
 			       "the manifest has version %" PRIu64
 			       ", this program knows versions up to %d",
 			       version, MANIFEST_VERSION);
-	if (version < 1 || !parse_literal(&line, " sha256=") || !hash_from_hex(line, ret_hash))
+	if (version < MANIFEST_VERSION)
+		return err_set(err, EPROTONOSUPPORT,
+			       "the manifest has version %" PRIu64
+			       ", which this program does not read any more",
+			       version);
+	if (!parse_literal(&line, " sha256=") || !hash_from_hex(line, ret_hash))
 		return err_set(err, EBADMSG, "the manifest's first line is damaged");
 	line += HASH_HEX_MAX - 1;
 	if (!parse_literal(&line, " bytes=") || !parse_number(&line, ret_bytes) || *line)
@@ -135,50 +140,45 @@ int manifest_encode(const json_t *manifest, char **ret_text, size_t *ret_len, st
 	return 0;
 }
 
-json_t *simg_ref_to_json(const struct simg_ref *ref)
+json_t *stream_ref_to_json(const struct stream_ref *ref)
 {
 	char hex[HASH_HEX_MAX];
 
-	hash_to_hex(ref->root, hex);
+	hash_to_hex(ref->root.bytes, hex);
 	return json_pack("{s:s, s:I, s:I}", "root", hex, "logical_bytes",
-			 (json_int_t)ref->logical_bytes, "file_bytes",
-			 (json_int_t)ref->file_bytes);
+			 (json_int_t)ref->logical_bytes, "data_bytes",
+			 (json_int_t)ref->data_bytes);
 }
 
-static void file_set(struct manifest_file *file, const json_t *object, const char *name,
-		     bool shared)
-{
-	snprintf(file->name, sizeof(file->name), "%s", name);
-	file->shared = shared;
-	simg_ref_from_json(object, &file->ref, NULL);
-}
-
-int manifest_files(const json_t *manifest, struct manifest_file **ret_files, size_t *ret_count,
-		   struct err *err)
+int manifest_streams(const json_t *manifest, struct manifest_stream **ret_streams,
+		     size_t *ret_count, struct err *err)
 {
 	static const char *const images[] = {"kernel", "initrd", "disk"};
 	static const char *const parts[] = {"ram", "state", "disk"};
 	const json_t *vm, *vms = json_object_get(manifest, "vms");
-	struct manifest_file *files;
+	struct manifest_stream *streams =
+		calloc(3 + 3 * json_array_size(vms), sizeof(*streams));
 	size_t at = 0, i;
 
-	files = calloc(3 + 3 * json_array_size(vms), sizeof(*files));
-	if (!files)
-		return err_sys(err, ENOMEM, "files of a manifest");
-	for (i = 0; i < 3; i++)
-		file_set(&files[at++],
-			 json_object_get(json_object_get(manifest, "images"), images[i]),
-			 images[i], true);
+	if (!streams)
+		return err_sys(err, ENOMEM, "streams of a manifest");
+	for (i = 0; i < 3; i++, at++) {
+		streams[at].shared = true;
+		snprintf(streams[at].name, sizeof(streams[at].name), "%s", images[i]);
+		stream_ref_from_json(
+			json_object_get(json_object_get(manifest, "images"), images[i]),
+			&streams[at].ref, NULL);
+	}
 	json_array_foreach(vms, i, vm)
 	{
-		for (size_t j = 0; j < 3; j++) {
-			const json_t *part = json_object_get(vm, parts[j]);
-
-			file_set(&files[at++], part,
-				 json_string_value(json_object_get(part, "file")), false);
+		for (size_t j = 0; j < 3; j++, at++) {
+			snprintf(streams[at].name, sizeof(streams[at].name), "%s.%s",
+				 json_string_value(json_object_get(vm, "name")), parts[j]);
+			stream_ref_from_json(json_object_get(vm, parts[j]), &streams[at].ref,
+					     NULL);
 		}
 	}
-	*ret_files = files;
+	*ret_streams = streams;
 	*ret_count = at;
 	return 0;
 }

@@ -9,30 +9,29 @@
 #include <stddef.h>
 
 #include "base/err.h"
+#include "store/chunk.h"
 #include "store/name.h"
-#include "store/simg.h"
 
 enum {
-	MANIFEST_VERSION = 1,
+	MANIFEST_VERSION = 2,
 	MANIFEST_BYTES_MAX = 16 << 20,
 	MANIFEST_VMS_MAX = 1024,
 	MANIFEST_PHASES_MAX = 256,
 };
 
-/* One file that a manifest names: a part of the checkpoint, or an image shared by several. */
-struct manifest_file {
-	char name[NAME_FILE_LEN_MAX +
-		  1]; /* "vm0.ram.simg"; of a shared image "kernel", "initrd" or "disk" */
+/* One stream that a manifest names: a part of a VM, or an image that its VMs share. */
+struct manifest_stream {
+	char name[NAME_LEN_MAX + 8]; /* "vm0.ram"; of an image "kernel", "initrd" or "disk" */
 	bool shared;
-	struct simg_ref ref;
+	struct stream_ref ref;
 };
 
-/* Turn an image's reference into {"root", "logical_bytes", "file_bytes"} (new reference, NULL
- * without memory). */
-json_t *simg_ref_to_json(const struct simg_ref *ref);
+/* Turn a reference into {"root", "logical_bytes", "data_bytes"} (new reference, NULL without
+ * memory). */
+json_t *stream_ref_to_json(const struct stream_ref *ref);
 
 /* Read one out of an object that holds these members among others; each is checked. */
-int simg_ref_from_json(const json_t *object, struct simg_ref *ret_ref, struct err *err);
+int stream_ref_from_json(const json_t *object, struct stream_ref *ret_ref, struct err *err);
 
 /*
  * Decode manifest bytes; nothing but the bytes is looked at. The fuzz target. -EBADMSG names
@@ -47,9 +46,9 @@ int manifest_encode(const json_t *manifest, char **ret_text, size_t *ret_len, st
  */
 int manifest_check(const json_t *manifest, struct err *err);
 
-/* All files that a checked manifest names, the shared images first; *ret_files is malloc'ed,
- * the caller's. */
-int manifest_files(const json_t *manifest, struct manifest_file **ret_files, size_t *ret_count,
-		   struct err *err);
+/* All streams that a checked manifest names, the images first; *ret_streams is malloc'ed, the
+ * caller's. */
+int manifest_streams(const json_t *manifest, struct manifest_stream **ret_streams,
+		     size_t *ret_count, struct err *err);
 
 #endif

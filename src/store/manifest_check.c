@@ -7,20 +7,8 @@
 
 #include "store/hash.h"
 #include "store/manifest.h"
-#include "store/simg_format.h"
 
-enum kind {
-	NAME,
-	NAME_OR_EMPTY,
-	FILE_NAME,
-	TEXT,
-	HASH,
-	INTEGER,
-	BOOLEAN,
-	OBJECT,
-	OBJECT_OR_NULL,
-	ARRAY
-};
+enum kind { NAME, NAME_OR_EMPTY, TEXT, HASH, INTEGER, BOOLEAN, OBJECT, OBJECT_OR_NULL, ARRAY };
 
 /* One required member: of a TEXT and an ARRAY min and max bound the length, of an INTEGER the
  * value. */
@@ -52,6 +40,7 @@ static const struct field manifest_fields[] = {
 	{"pause_ns", INTEGER, 0, TIME_MAX},
 	{"total_ns", INTEGER, 0, TIME_MAX},
 	{"pause_includes_write", BOOLEAN, 0, 0},
+	{"stored_bytes", INTEGER, 0, TIME_MAX},
 	{"run", OBJECT_OR_NULL, 0, 0},
 };
 static const struct field machine_fields[] = {
@@ -68,7 +57,7 @@ static const struct field disk_image_fields[] = {{"format", TEXT, 1, TEXT_MAX}};
 static const struct field vm_fields[] = {
 	{"name", NAME, 0, 0},
 	{"index", INTEGER, 0, MANIFEST_VMS_MAX - 1},
-	{"memory_bytes", INTEGER, 1, SIMG_LOGICAL_MAX},
+	{"memory_bytes", INTEGER, 1, STREAM_BYTES_MAX},
 	{"cpus", INTEGER, 1, CPUS_MAX},
 	{"ram", OBJECT, 0, 0},
 	{"state", OBJECT, 0, 0},
@@ -81,10 +70,9 @@ static const struct field phase_fields[] = {
 };
 static const struct field ref_fields[] = {
 	{"root", HASH, 0, 0},
-	{"logical_bytes", INTEGER, 0, SIMG_LOGICAL_MAX},
-	{"file_bytes", INTEGER, SIMG_HEADER_BYTES + SIMG_FOOTER_BYTES, 2 * SIMG_LOGICAL_MAX},
+	{"logical_bytes", INTEGER, 0, STREAM_BYTES_MAX},
+	{"data_bytes", INTEGER, 0, STREAM_BYTES_MAX},
 };
-static const struct field part_fields[] = {{"file", FILE_NAME, 0, 0}};
 
 static bool in_bounds(const struct field *field, json_int_t value)
 {
@@ -108,8 +96,6 @@ static const char *field_fault(const struct field *field, const json_t *value)
 	case NAME_OR_EMPTY:
 		return text && (!*text || name_valid(text, NAME_LEN_MAX)) ? NULL
 									  : "a name or empty";
-	case FILE_NAME:
-		return text && name_valid_file(text) ? NULL : "a file name that ends in .simg";
 	case TEXT: return text && in_bounds(field, (json_int_t)strlen(text)) ? NULL : "a text";
 	case HASH: return text && hash_valid(text) ? NULL : "64 lower-case hexadecimal digits";
 	case INTEGER:
@@ -168,24 +154,16 @@ static int unique_check(json_t *seen, const char *text, const char *what, struct
 	return 0;
 }
 
-static int part_check(const json_t *vm, const char *where, const char *key, json_t *files,
-		      struct err *err)
+static int part_check(const json_t *vm, const char *where, const char *key, struct err *err)
 {
-	const json_t *part = json_object_get(vm, key);
 	char inner[WHERE_MAX];
-	int rc;
 
 	snprintf(inner, sizeof(inner), "%s.%s", where, key);
-	rc = fields_check(part, inner, ref_fields, COUNT(ref_fields), err);
-	if (rc == 0)
-		rc = fields_check(part, inner, part_fields, COUNT(part_fields), err);
-	if (rc == 0)
-		rc = unique_check(files, json_string_value(json_object_get(part, "file")),
-				  "file", err);
-	return rc;
+	return fields_check(json_object_get(vm, key), inner, ref_fields, COUNT(ref_fields),
+			    err);
 }
 
-static int vms_check(const json_t *vms, json_t *names, json_t *files, struct err *err)
+static int vms_check(const json_t *vms, json_t *names, struct err *err)
 {
 	bool taken[MANIFEST_VMS_MAX] = {false};
 	const json_t *vm;
@@ -211,11 +189,11 @@ static int vms_check(const json_t *vms, json_t *names, json_t *files, struct err
 		rc = unique_check(names, json_string_value(json_object_get(vm, "name")), "VM",
 				  err);
 		if (rc == 0)
-			rc = part_check(vm, where, "ram", files, err);
+			rc = part_check(vm, where, "ram", err);
 		if (rc == 0)
-			rc = part_check(vm, where, "state", files, err);
+			rc = part_check(vm, where, "state", err);
 		if (rc == 0)
-			rc = part_check(vm, where, "disk", files, err);
+			rc = part_check(vm, where, "disk", err);
 		if (rc < 0)
 			return rc;
 	}
@@ -238,7 +216,7 @@ static int images_check(const json_t *images, struct err *err)
 int manifest_check(const json_t *manifest, struct err *err)
 {
 	const json_t *version = json_object_get(manifest, "format"), *phase;
-	json_t *names, *files;
+	json_t *names;
 	size_t i;
 	int rc;
 
@@ -262,26 +240,22 @@ int manifest_check(const json_t *manifest, struct err *err)
 	if (rc < 0)
 		return rc;
 	names = json_object();
-	files = json_object();
-	if (names && files)
-		rc = vms_check(json_object_get(manifest, "vms"), names, files, err);
-	else
-		rc = err_sys(err, ENOMEM, "manifest");
+	rc = names ? vms_check(json_object_get(manifest, "vms"), names, err)
+		   : err_sys(err, ENOMEM, "manifest");
 	json_decref(names);
-	json_decref(files);
 	return rc;
 }
 
-int simg_ref_from_json(const json_t *object, struct simg_ref *ret_ref, struct err *err)
+int stream_ref_from_json(const json_t *object, struct stream_ref *ret_ref, struct err *err)
 {
-	int rc = fields_check(object, "image reference", ref_fields, COUNT(ref_fields), err);
+	int rc = fields_check(object, "reference", ref_fields, COUNT(ref_fields), err);
 
 	if (rc < 0)
 		return rc;
 	ret_ref->logical_bytes =
 		(uint64_t)json_integer_value(json_object_get(object, "logical_bytes"));
-	ret_ref->file_bytes =
-		(uint64_t)json_integer_value(json_object_get(object, "file_bytes"));
-	hash_from_hex(json_string_value(json_object_get(object, "root")), ret_ref->root);
+	ret_ref->data_bytes =
+		(uint64_t)json_integer_value(json_object_get(object, "data_bytes"));
+	hash_from_hex(json_string_value(json_object_get(object, "root")), ret_ref->root.bytes);
 	return 0;
 }

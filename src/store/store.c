@@ -1,176 +1,156 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The store as a directory: opening, locking, paths, and what is asked of its catalog and
- * manifests. */
+/* The store as a whole: opening, its small objects, and what is asked of its manifests. */
 #include "store/store.h"
 
 #include <errno.h>
-#include <fcntl.h>
+#include <openssl/crypto.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
-#include <sys/stat.h>
-#include <unistd.h>
+#include <sys/random.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/hex.h"
 #include "base/log.h"
-#include "store/hash.h"
+#include "store/format.h"
+#include "store/lease.h"
 #include "store/store_priv.h"
 
-enum { FORMAT_VERSION = 1, FORMAT_BYTES_MAX = 64 };
+/* What writers of other processes left is removed when it is this old. */
+static const int64_t tidy_age_ns = 3600 * NS_PER_S;
 
-static const char format_magic[] = "stasis-store ";
-
-/* A directory may become a store if it holds nothing but what a half-made store or a new file
- * system has. */
-static int dir_check_empty(const char *dir, struct err *err)
+void store_object(const char *kind, const char *name, char ret_object[STORE_OBJECT_MAX])
 {
-	static const char *const allowed[] = {".", "..", "lock", "format.tmp", "lost+found"};
-	CLEANUP_CLOSEDIR DIR *handle = opendir(dir);
-	struct dirent *item;
-
-	if (!handle)
-		return err_sys(err, errno, "cannot open directory %s", dir);
-	while ((item = readdir(handle))) {
-		bool known = false;
-
-		for (size_t i = 0; i < sizeof(allowed) / sizeof(allowed[0]); i++)
-			known |= !strcmp(item->d_name, allowed[i]);
-		if (!known)
-			return err_set(
-				err, ENOTEMPTY,
-				"%s is neither a store nor empty (it holds \"%s\"): name an "
-				"empty or new directory",
-				dir, item->d_name);
-	}
-	return 0;
+	snprintf(ret_object, STORE_OBJECT_MAX, "%.24s/%.127s", kind, name);
 }
 
-static int format_check(const char *dir, const char *text, struct err *err)
+static int format_make(struct store *store, const struct crypt_secret *secret, struct err *err)
 {
-	const size_t skip = sizeof(format_magic) - 1;
-	unsigned long version;
-	char *end;
+	struct store_format format = {.encrypted = secret != NULL};
+	char text[FORMAT_BYTES_MAX];
+	int rc = 0;
 
-	if (strncmp(text, format_magic, skip) || text[skip] < '1' || text[skip] > '9')
-		return err_set(err, EBADMSG, "%s/format is not a store's format file", dir);
-	version = strtoul(text + skip, &end, 10);
-	if (strcmp(end, "\n"))
-		return err_set(err, EBADMSG, "%s/format is not a store's format file", dir);
-	if (version > FORMAT_VERSION)
-		return err_set(err, EPROTONOSUPPORT,
-			       "the store %s has format version %lu, this program "
-			       "knows versions up to %d",
-			       dir, version, FORMAT_VERSION);
-	return 0;
+	if (getrandom(format.id, sizeof(format.id), 0) != sizeof(format.id))
+		return err_sys(err, errno, "no random number for a store");
+	if (secret)
+		rc = crypt_create(secret, format.id, &store->crypt, err);
+	if (rc < 0)
+		return rc;
+	if (secret)
+		memcpy(format.check, store->crypt->check, sizeof(format.check));
+	memcpy(store->id, format.id, sizeof(format.id));
+	format_encode(&format, text);
+	return backend_put(store->backend, FORMAT_OBJECT, text, strlen(text), err);
 }
 
-/* Check an existing store's format; a missing format file is fine in an empty directory. Sets
- * *ret_new. */
-static int format_probe(const char *dir, bool *ret_new, struct err *err)
+static int format_use(struct store *store, const char *text, const struct crypt_secret *secret,
+		      struct err *err)
 {
-	CLEANUP_FREE char *text = NULL;
-	char path[IO_PATH_MAX];
-	int rc = io_path(path, sizeof(path), err, "%s/format", dir);
+	const char *where = store->backend->where;
+	struct store_format format;
+	int rc = format_decode(text, where, &format, err);
 
 	if (rc < 0)
 		return rc;
-	rc = io_read_file(path, FORMAT_BYTES_MAX, &text, NULL, err);
-	*ret_new = rc == -ENOENT;
-	if (rc == 0)
-		return format_check(dir, text, err);
-	return rc == -ENOENT ? dir_check_empty(dir, err) : rc;
-}
-
-static int store_lock(struct store *store, struct err *err)
-{
-	char path[IO_PATH_MAX], text[32];
-	int len, rc = io_path(path, sizeof(path), err, "%s/lock", store->dir);
-
-	if (rc < 0)
-		return rc;
-	store->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (store->lock_fd < 0)
-		return err_sys(err, errno, "cannot open %s", path);
-	if (flock(store->lock_fd, LOCK_EX | LOCK_NB) < 0) {
-		ssize_t n = pread(store->lock_fd, text, sizeof(text) - 1, 0);
-
-		if (errno != EWOULDBLOCK)
-			return err_sys(err, errno, "cannot lock %s", path);
-		text[n > 0 ? n : 0] = '\0';
-		return err_set(err, EBUSY,
-			       "the store %s is in use by another process (pid %.*s)",
-			       store->dir, (int)strcspn(text, "\n"), text);
-	}
-	/* The pid is a help for people; a full file system must not keep the store from
-	 * opening. */
-	len = snprintf(text, sizeof(text), "%d\n", (int)getpid());
-	if (ftruncate(store->lock_fd, 0) == 0)
-		io_pwrite_all(store->lock_fd, text, (size_t)len, 0, NULL);
-	return 0;
-}
-
-static int store_make_dirs(struct store *store, bool is_new, struct err *err)
-{
-	static const char *const names[] = {"images", "checkpoints"};
-	char path[IO_PATH_MAX], text[FORMAT_BYTES_MAX];
-	int len, rc;
-
-	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-		rc = io_path(path, sizeof(path), err, "%s/%s", store->dir, names[i]);
-		if (rc < 0)
-			return rc;
-		if (mkdir(path, 0700) < 0 && errno != EEXIST)
-			return err_sys(err, errno, "cannot create directory %s", path);
-	}
-	if (!is_new)
+	memcpy(store->id, format.id, sizeof(format.id));
+	if (format.encrypted && !secret)
+		return err_set(
+			err, EKEYREJECTED,
+			"the store %s is encrypted: name its key (STASIS_STORE_KEY_FILE or "
+			"STASIS_STORE_KEY_COMMAND)",
+			where);
+	if (!format.encrypted && secret)
+		return err_set(
+			err, EKEYREJECTED,
+			"the store %s is not encrypted, but a key is given: name another store, or "
+			"no key",
+			where);
+	if (!secret)
 		return 0;
-	rc = io_path(path, sizeof(path), err, "%s/format", store->dir);
-	if (rc < 0)
-		return rc;
-	len = snprintf(text, sizeof(text), "%s%d\n", format_magic, FORMAT_VERSION);
-	return io_replace_file(path, text, (size_t)len, 0600, err);
+	rc = crypt_create(secret, format.id, &store->crypt, err);
+	if (rc == 0 && CRYPTO_memcmp(format.check, store->crypt->check, sizeof(format.check)))
+		rc = err_set(err, EKEYREJECTED, "this is not the key of the store %s", where);
+	return rc;
 }
 
-static int store_init(struct store *store, const char *dir, struct err *err)
+/* An empty location becomes a store; one with other things in it is refused. Two processes that
+ * do so at once agree on what is there in the end. */
+static int format_probe(struct store *store, const struct store_config *config, struct err *err)
 {
-	bool is_new;
-	int rc = io_mkdir_all(dir, 0700, err);
+	CLEANUP_FREE void *text = NULL;
+	int rc = crypt_secret_load(config->key_file, config->key_command, &store->secret, err);
 
-	if (rc == 0 && !realpath(dir, store->dir))
-		rc = err_sys(err, errno, "cannot resolve %s", dir);
 	if (rc == 0)
-		rc = format_probe(store->dir, &is_new, err);
+		rc = backend_get(store->backend, FORMAT_OBJECT, FORMAT_BYTES_MAX, &text, NULL,
+				 err);
+	if (rc == -ENOENT && config->read_only)
+		rc = err_set(err, ENOENT, "there is no store in %s", store->backend->where);
+	else if (rc == -ENOENT) {
+		rc = format_make(store, store->secret, err);
+		crypt_destroy(store->crypt);
+		store->crypt = NULL;
+		if (rc == 0)
+			rc = backend_get(store->backend, FORMAT_OBJECT, FORMAT_BYTES_MAX, &text,
+					 NULL, err);
+	}
 	if (rc == 0)
-		rc = store_lock(store, err);
-	/* Between the first look and the lock another process may have made the store. */
+		rc = format_use(store, text, store->secret, err);
+	return rc;
+}
+
+static int catalog_place(struct store *store, const char *cache_dir, struct err *err)
+{
+	char id[2 * CRYPT_SALT_BYTES + 1];
+
+	if (!cache_dir)
+		return 0;
+	hex_encode(store->id, sizeof(store->id), id);
+	return io_path(store->catalog_path, sizeof(store->catalog_path), err,
+		       "%s/catalog-%s.db", cache_dir, id);
+}
+
+static int store_init(struct store *store, const struct store_config *config, struct err *err)
+{
+	struct err fault = ERR_INIT;
+	lease_name *leases = NULL;
+	size_t count;
+	int rc = backend_open(config->location, &store->backend, err);
+
 	if (rc == 0)
-		rc = format_probe(store->dir, &is_new, err);
+		rc = format_probe(store, config, err);
 	if (rc == 0)
-		rc = store_make_dirs(store, is_new, err);
-	if (rc == 0)
-		rc = store_sweep(store, err);
+		rc = index_refresh(store->index, store->backend, store->crypt, err);
+	if (rc < 0 || store->read_only)
+		return rc;
+	/* A store that cannot be written to can still be read. */
+	if (lease_list(store, &leases, &count, &fault) < 0 ||
+	    store->backend->ops->tidy(store->backend, tidy_age_ns, &fault) < 0)
+		log_warn("store=%s %s", store->backend->where, fault.msg);
+	free(leases);
+	rc = catalog_place(store, config->cache_dir, err);
 	if (rc < 0)
 		return rc;
 	pthread_mutex_lock(&store->lock);
-	rc = store_catalog_open(store, err);
-	if (rc == 0)
-		rc = store_images_sweep(store, err);
+	rc = catalog_start(store, err);
 	pthread_mutex_unlock(&store->lock);
 	return rc;
 }
 
-int store_open(const char *dir, struct store **ret_store, struct err *err)
+int store_open(const struct store_config *config, struct store **ret_store, struct err *err)
 {
 	struct store *store = calloc(1, sizeof(*store));
 	int rc;
 
 	if (!store)
 		return err_sys(err, ENOMEM, "store");
-	store->lock_fd = -1;
+	store->read_only = config->read_only;
 	pthread_mutex_init(&store->lock, NULL);
-	pthread_mutex_init(&store->image_lock, NULL);
-	rc = store_init(store, dir, err);
+	governor_init(&store->governor, config->level);
+	store->index = index_create();
+	store->cache = segment_cache_create();
+	rc = store->index && store->cache ? store_init(store, config, err)
+					  : err_sys(err, ENOMEM, "store");
 	if (rc < 0)
 		store_close(store);
 	else
@@ -183,81 +163,163 @@ void store_close(struct store *store)
 	if (!store)
 		return;
 	catalog_close(store->catalog);
-	free(store->pins);
-	if (store->lock_fd >= 0)
-		close(store->lock_fd);
-	pthread_mutex_destroy(&store->image_lock);
+	index_destroy(store->index);
+	segment_cache_destroy(store->cache);
+	governor_destroy(&store->governor);
+	crypt_destroy(store->crypt);
+	crypt_secret_free(store->secret);
+	backend_close(store->backend);
 	pthread_mutex_destroy(&store->lock);
 	free(store);
 }
 
-const char *store_dir(const struct store *store)
+const char *store_where(const struct store *store)
 {
-	return store->dir;
+	return store->backend->where;
 }
 
-int store_image_path(const struct store *store, const struct simg_ref *ref, char *ret_path,
-		     size_t size, struct err *err)
+int store_free_bytes(struct store *store, uint64_t *ret_bytes, struct err *err)
 {
-	char hex[HASH_HEX_MAX];
-
-	hash_to_hex(ref->root, hex);
-	return io_path(ret_path, size, err, "%s/images/%s.simg", store->dir, hex);
+	return store->backend->ops->free_bytes(store->backend, ret_bytes, err);
 }
 
-int store_part_path(const struct store *store, const char *id, const char *part, char *ret_path,
-		    size_t size, struct err *err)
-{
-	char file[NAME_FILE_LEN_MAX + 1];
-
-	if (!name_valid(id, STORE_ID_MAX - 1))
-		return err_set(err, EINVAL, "\"%.80s\" is not the id of a checkpoint", id);
-	if ((size_t)snprintf(file, sizeof(file), "%s.simg", part) >= sizeof(file) ||
-	    !name_valid_file(file))
-		return err_set(err, EINVAL, "\"%.80s\" is not the name of a part", part);
-	return io_path(ret_path, size, err, "%s/checkpoints/%s/%s", store->dir, id, file);
-}
-
-int store_checkpoint_path(const struct store *store, const char *id, const char *name,
-			  char ret_path[IO_PATH_MAX], struct err *err)
-{
-	if (!name_valid(id, STORE_ID_MAX - 1))
-		return err_set(err, EINVAL, "\"%.80s\" is not the id of a checkpoint", id);
-	return io_path(ret_path, IO_PATH_MAX, err, "%s/checkpoints/%s%s%s", store->dir, id,
-		       name ? "/" : "", name ? name : "");
-}
-
-void store_explain_space(const struct store *store, int rc, const char *what,
-			 uint64_t need_bytes, struct err *err)
+void store_explain_space(struct store *store, int rc, const char *what, uint64_t need_bytes,
+			 struct err *err)
 {
 	uint64_t free_bytes = 0;
 
 	if (rc != -ENOSPC && rc != -EDQUOT)
 		return;
-	io_free_bytes(store->dir, &free_bytes, NULL);
+	store_free_bytes(store, &free_bytes, NULL);
 	err_prefix(err,
 		   "no space left on the store %s: %s needs up to %llu bytes, %llu are free",
-		   store->dir, what, (unsigned long long)need_bytes,
+		   store->backend->where, what, (unsigned long long)need_bytes,
 		   (unsigned long long)free_bytes);
 }
 
-int store_list(struct store *store, const char *cluster, struct store_entry **ret_entries,
-	       size_t *ret_count, struct err *err)
+/* Sealed: salt of the object's key, then the bytes with their tag. */
+
+int store_put_sealed(struct store *store, const char *object, const void *data, size_t len,
+		     struct err *err)
 {
+	CLEANUP_FREE uint8_t *sealed = NULL;
+	uint8_t key[CRYPT_KEY_BYTES];
 	int rc;
 
-	pthread_mutex_lock(&store->lock);
-	rc = store_catalog_ensure(store, err);
+	if (!store->crypt)
+		return backend_put(store->backend, object, data, len, err);
+	sealed = malloc(CRYPT_SALT_BYTES + len + CRYPT_TAG_BYTES);
+	if (!sealed)
+		return err_sys(err, ENOMEM, "%s", object);
+	if (getrandom(sealed, CRYPT_SALT_BYTES, 0) != CRYPT_SALT_BYTES)
+		return err_sys(err, errno, "no random number for a key");
+	rc = crypt_object_key(store->crypt, sealed, key, err);
 	if (rc == 0)
-		rc = catalog_list(store->catalog, cluster, ret_entries, ret_count, err);
-	if (rc < 0) {
-		/* Whatever is wrong with the catalog, the manifests can replace it. */
-		rc = store_catalog_rebuild(store, err);
-		if (rc == 0)
-			rc = catalog_list(store->catalog, cluster, ret_entries, ret_count, err);
-	}
-	pthread_mutex_unlock(&store->lock);
+		rc = crypt_seal(key, 0, data, len, sealed + CRYPT_SALT_BYTES, err);
+	if (rc == 0)
+		rc = backend_put(store->backend, object, sealed,
+				 CRYPT_SALT_BYTES + len + CRYPT_TAG_BYTES, err);
+	OPENSSL_cleanse(key, sizeof(key));
 	return rc;
+}
+
+int store_get_sealed(struct store *store, const char *object, size_t max, char **ret_data,
+		     size_t *ret_len, struct err *err)
+{
+	const size_t extra = CRYPT_SALT_BYTES + CRYPT_TAG_BYTES;
+	uint8_t key[CRYPT_KEY_BYTES], *data;
+	void *sealed;
+	size_t len;
+	int rc = backend_get(store->backend, object, max + (store->crypt ? extra : 0), &sealed,
+			     &len, err);
+
+	if (rc < 0)
+		return rc;
+	data = sealed;
+	if (store->crypt) {
+		rc = len < extra ? err_set(err, EBADMSG, "%s is cut off", object)
+				 : crypt_object_key(store->crypt, data, key, err);
+		if (rc == 0)
+			rc = crypt_open(key, 0, data + CRYPT_SALT_BYTES, len - CRYPT_SALT_BYTES,
+					data, err);
+		if (rc == 0) {
+			len -= extra;
+			data[len] = '\0';
+		}
+		OPENSSL_cleanse(key, sizeof(key));
+	}
+	if (rc < 0) {
+		free(sealed);
+		return rc;
+	}
+	*ret_data = sealed;
+	*ret_len = len;
+	return 0;
+}
+
+void store_suspect(struct store *store, const struct pack *pack)
+{
+	static const char text[] = "damage was found in this pack\n";
+	struct err err = ERR_INIT;
+	char object[PACK_OBJECT_MAX];
+
+	if (pack->suspect)
+		return;
+	index_mark(store->index, pack->name, pack->condemned, true);
+	pack_object("suspect", pack->name, object);
+	if (!store->read_only &&
+	    backend_put(store->backend, object, text, sizeof(text) - 1, &err) < 0)
+		log_warn("store=%s pack %s is damaged, which cannot be noted: %s",
+			 store->backend->where, pack->name, err.msg);
+}
+
+int store_id_check(const char *id, struct err *err)
+{
+	if (!name_valid(id, STORE_ID_MAX - 1))
+		return err_set(err, EINVAL, "\"%.80s\" is not the id of a checkpoint", id);
+	return 0;
+}
+
+int store_exists(struct store *store, const char *id, struct err *err)
+{
+	char object[STORE_OBJECT_MAX];
+	int rc = store_id_check(id, err);
+
+	store_object("manifests", id, object);
+	return rc < 0 ? rc : backend_has(store->backend, object, err);
+}
+
+int store_manifest(struct store *store, const char *id, json_t **ret_manifest, struct err *err)
+{
+	CLEANUP_FREE char *text = NULL;
+	char object[STORE_OBJECT_MAX];
+	json_t *manifest;
+	size_t len;
+	int rc = store_id_check(id, err);
+
+	if (rc < 0)
+		return rc;
+	store_object("manifests", id, object);
+	rc = store_get_sealed(store, object, MANIFEST_BYTES_MAX + FORMAT_BYTES_MAX, &text, &len,
+			      err);
+	if (rc == -ENOENT)
+		return err_set(err, ENOENT, "there is no checkpoint \"%s\" in the store %s", id,
+			       store->backend->where);
+	if (rc == -EFBIG)
+		return err_set(err, EBADMSG,
+			       "checkpoint %s: the manifest is damaged: it is too large", id);
+	if (rc == 0)
+		rc = manifest_decode(text, len, &manifest, err);
+	if (rc < 0)
+		return err_prefix(err, "checkpoint %s", id);
+	if (strcmp(json_string_value(json_object_get(manifest, "id")), id)) {
+		rc = err_set(err, EBADMSG, "checkpoint %s: its manifest is that of %s", id,
+			     json_string_value(json_object_get(manifest, "id")));
+		json_decref(manifest);
+		return rc;
+	}
+	*ret_manifest = manifest;
+	return 0;
 }
 
 int store_newest(struct store *store, const char *cluster, char ret_id[STORE_ID_MAX],
@@ -286,49 +348,5 @@ int store_newest(struct store *store, const char *cluster, char ret_id[STORE_ID_
 		log_warn("passed over: %s", fault.msg);
 	}
 	return err_set(err, ENOENT, "cluster \"%s\" has no good checkpoint in the store %s",
-		       cluster, store->dir);
-}
-
-int store_manifest(struct store *store, const char *id, json_t **ret_manifest, struct err *err)
-{
-	CLEANUP_FREE char *text = NULL;
-	char path[IO_PATH_MAX];
-	json_t *manifest;
-	size_t len;
-	int rc = store_checkpoint_path(store, id, STORE_MANIFEST, path, err);
-
-	if (rc < 0)
-		return rc;
-	rc = io_read_file(path, MANIFEST_BYTES_MAX + FORMAT_BYTES_MAX * 4, &text, &len, err);
-	if (rc == -ENOENT)
-		return err_set(err, ENOENT, "there is no checkpoint \"%s\" in the store %s", id,
-			       store->dir);
-	if (rc == -EFBIG)
-		return err_set(err, EBADMSG,
-			       "checkpoint %s: the manifest is damaged: it is too large", id);
-	if (rc < 0)
-		return rc;
-	rc = manifest_decode(text, len, &manifest, err);
-	if (rc < 0) {
-		err_prefix(err, "checkpoint %s", id);
-		return rc;
-	}
-	if (strcmp(json_string_value(json_object_get(manifest, "id")), id)) {
-		rc = err_set(err, EBADMSG, "checkpoint %s: its manifest is that of %s", id,
-			     json_string_value(json_object_get(manifest, "id")));
-		json_decref(manifest);
-		return rc;
-	}
-	*ret_manifest = manifest;
-	return 0;
-}
-
-int store_rebuild_catalog(struct store *store, struct err *err)
-{
-	int rc;
-
-	pthread_mutex_lock(&store->lock);
-	rc = store_catalog_rebuild(store, err);
-	pthread_mutex_unlock(&store->lock);
-	return rc;
+		       cluster, store->backend->where);
 }

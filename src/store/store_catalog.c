@@ -4,17 +4,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "base/cleanup.h"
-#include "base/clock.h"
 #include "base/log.h"
 #include "store/store_priv.h"
 
 int store_entry_fill(const json_t *manifest, bool damaged, struct store_entry *ret_entry,
 		     struct err *err)
 {
-	CLEANUP_FREE struct manifest_file *files = NULL;
+	CLEANUP_FREE struct manifest_stream *streams = NULL;
 	const struct {
 		const char *key;
 		char *text;
@@ -24,7 +22,7 @@ int store_entry_fill(const json_t *manifest, bool damaged, struct store_entry *r
 		{"tag", ret_entry->tag},
 	};
 	size_t count;
-	int rc = manifest_files(manifest, &files, &count, err);
+	int rc = manifest_streams(manifest, &streams, &count, err);
 
 	if (rc < 0)
 		return rc;
@@ -35,124 +33,177 @@ int store_entry_fill(const json_t *manifest, bool damaged, struct store_entry *r
 	ret_entry->pause_ns = json_integer_value(json_object_get(manifest, "pause_ns"));
 	ret_entry->vms = (unsigned int)json_array_size(json_object_get(manifest, "vms"));
 	ret_entry->damaged = damaged;
-	ret_entry->bytes = 0;
+	ret_entry->bytes =
+		(uint64_t)json_integer_value(json_object_get(manifest, "stored_bytes"));
+	ret_entry->logical_bytes = 0;
 	for (size_t i = 0; i < count; i++)
-		if (!files[i].shared)
-			ret_entry->bytes += files[i].ref.file_bytes;
+		if (!streams[i].shared)
+			ret_entry->logical_bytes += streams[i].ref.logical_bytes;
 	return 0;
 }
 
-/* The row of a checkpoint whose manifest cannot be read: what its name and the file's time
- * tell. */
-static void entry_unreadable(const struct store *store, const char *id,
-			     struct store_entry *ret_entry)
-{
-	const size_t suffix = STORE_ID_MAX - STORE_CLUSTER_MAX;
-	char path[IO_PATH_MAX];
-	size_t len = strlen(id);
-	struct stat st;
+/* A checkpoint as the backend lists it. */
+struct listed {
+	char id[STORE_ID_MAX];
+	int64_t modified_ns;
+	bool damaged, known;
+};
 
-	*ret_entry = (struct store_entry){.damaged = true};
-	snprintf(ret_entry->id, sizeof(ret_entry->id), "%s", id);
-	snprintf(ret_entry->cluster, sizeof(ret_entry->cluster), "%.*s",
-		 (int)(len > suffix ? len - suffix : len), id);
-	if (store_checkpoint_path(store, id, STORE_MANIFEST, path, NULL) == 0 &&
-	    stat(path, &st) == 0)
-		ret_entry->created_ns = st.st_mtim.tv_sec * NS_PER_S + st.st_mtim.tv_nsec;
+struct listing {
+	struct listed *items;
+	size_t count, room;
+};
+
+static int listed_compare(const void *a, const void *b)
+{
+	return strcmp(((const struct listed *)a)->id, ((const struct listed *)b)->id);
 }
 
-static int entry_load(struct store *store, const char *id, bool damaged,
+static struct listed *listed_find(const struct listing *listing, const char *id)
+{
+	struct listed key = {0};
+
+	if (listing->count == 0 || strlen(id) >= sizeof(key.id))
+		return NULL;
+	memcpy(key.id, id, strlen(id) + 1);
+	return bsearch(&key, listing->items, listing->count, sizeof(key), listed_compare);
+}
+
+static int list_manifest(const char *name, const struct backend_stat *stat, void *arg,
+			 struct err *err)
+{
+	struct listing *listing = arg;
+
+	if (!name_valid(name, STORE_ID_MAX - 1))
+		return 0;
+	if (listing->count == listing->room) {
+		size_t room = listing->room ? 2 * listing->room : 16;
+		struct listed *more = reallocarray(listing->items, room, sizeof(*more));
+
+		if (!more)
+			return err_sys(err, ENOMEM, "list of checkpoints");
+		listing->items = more;
+		listing->room = room;
+	}
+	listing->items[listing->count] = (struct listed){.modified_ns = stat->modified_ns};
+	strcpy(listing->items[listing->count++].id, name); /* name_valid() has bounded it */
+	return 0;
+}
+
+static int list_damaged(const char *name, const struct backend_stat *stat, void *arg,
+			struct err *err)
+{
+	struct listed *listed = listed_find(arg, name);
+
+	(void)stat;
+	(void)err;
+	if (listed)
+		listed->damaged = true;
+	return 0;
+}
+
+static int listing_make(struct store *store, struct listing *listing, struct err *err)
+{
+	struct backend *backend = store->backend;
+	int rc = backend->ops->list(backend, "manifests", list_manifest, listing, err);
+
+	if (rc == 0 && listing->count)
+		qsort(listing->items, listing->count, sizeof(*listing->items), listed_compare);
+	return rc < 0 ? rc : backend->ops->list(backend, "damaged", list_damaged, listing, err);
+}
+
+int store_scan(struct store *store, store_id **ret_ids, size_t *ret_count, struct err *err)
+{
+	struct listing listing = {0};
+	int rc = listing_make(store, &listing, err);
+	store_id *ids = rc == 0 ? calloc(listing.count + 1, sizeof(*ids)) : NULL;
+
+	if (rc == 0 && !ids)
+		rc = err_sys(err, ENOMEM, "list of checkpoints");
+	for (size_t i = 0; rc == 0 && i < listing.count; i++)
+		memcpy(ids[i], listing.items[i].id, sizeof(*ids));
+	free(listing.items);
+	if (rc < 0)
+		return rc;
+	*ret_ids = ids;
+	*ret_count = listing.count;
+	return 0;
+}
+
+/* The row of a checkpoint whose manifest cannot be read: what its name and the object's time tell. */
+static void entry_unreadable(const struct listed *listed, struct store_entry *ret_entry)
+{
+	const size_t suffix = STORE_ID_MAX - STORE_CLUSTER_MAX;
+	size_t len = strlen(listed->id);
+
+	*ret_entry = (struct store_entry){.damaged = true, .created_ns = listed->modified_ns};
+	memcpy(ret_entry->id, listed->id, sizeof(ret_entry->id));
+	snprintf(ret_entry->cluster, sizeof(ret_entry->cluster), "%.*s",
+		 (int)(len > suffix ? len - suffix : len), listed->id);
+}
+
+static int entry_load(struct store *store, const struct listed *listed,
 		      struct store_entry *ret_entry, struct err *err)
 {
 	struct err fault = ERR_INIT;
 	json_t *manifest;
-	int rc = store_manifest(store, id, &manifest, &fault);
+	int rc = store_manifest(store, listed->id, &manifest, &fault);
 
 	if (rc == 0) {
-		rc = store_entry_fill(manifest, damaged, ret_entry, err);
+		rc = store_entry_fill(manifest, listed->damaged, ret_entry, err);
 		json_decref(manifest);
 		return rc;
 	}
+	if (rc == -ENOENT) /* removed since it was listed */
+		return rc;
 	log_warn("%s; it is listed as damaged", fault.msg);
-	entry_unreadable(store, id, ret_entry);
+	entry_unreadable(listed, ret_entry);
 	return 0;
 }
 
-/* Ids (and quarantine) of all finished checkpoints, in the order of their ids. Other members
- * stay unset. */
-static int disk_ids(const struct store *store, struct store_entry **ret_entries,
-		    size_t *ret_count, struct err *err)
+/* Rows of checkpoints that are gone go, quarantine is brought up to date. */
+static int rows_settle(struct store *store, struct listing *listing, struct err *err)
 {
-	CLEANUP_FREE store_id *ids = NULL;
-	CLEANUP_FREE struct store_entry *entries = NULL;
-	size_t count, used = 0;
-	int rc = store_scan(store, &ids, &count, err);
-
-	if (rc < 0)
-		return rc;
-	entries = calloc(count + 1, sizeof(*entries));
-	if (!entries)
-		return err_sys(err, ENOMEM, "list of checkpoints");
-	for (size_t i = 0; i < count; i++) {
-		if (store_checkpoint_has(store, ids[i], STORE_MANIFEST, NULL) != 1)
-			continue;
-		memcpy(entries[used].id, ids[i], STORE_ID_MAX);
-		entries[used++].damaged =
-			store_checkpoint_has(store, ids[i], STORE_DAMAGED, NULL) == 1;
-	}
-	*ret_entries = TAKE_PTR(entries);
-	*ret_count = used;
-	return 0;
-}
-
-static int entry_compare(const void *a, const void *b)
-{
-	return strcmp(((const struct store_entry *)a)->id, ((const struct store_entry *)b)->id);
-}
-
-/* Whether catalog and disk name the same checkpoints as good and as damaged: 1, 0 or -errno. */
-static int catalog_agrees(struct store *store, struct err *err)
-{
-	CLEANUP_FREE struct store_entry *rows = NULL, *found = NULL;
-	size_t row_count, found_count;
-	int rc = catalog_list(store->catalog, NULL, &rows, &row_count, err);
-
-	if (rc == 0)
-		rc = disk_ids(store, &found, &found_count, err);
-	if (rc < 0)
-		return rc;
-	if (row_count != found_count)
-		return 0;
-	if (row_count == 0)
-		return 1;
-	qsort(rows, row_count, sizeof(*rows), entry_compare);
-	qsort(found, found_count, sizeof(*found), entry_compare);
-	for (size_t i = 0; i < row_count; i++)
-		if (strcmp(rows[i].id, found[i].id) || rows[i].damaged != found[i].damaged)
-			return 0;
-	return 1;
-}
-
-static int catalog_fill(struct store *store, struct err *err)
-{
-	CLEANUP_FREE struct store_entry *entries = NULL;
+	CLEANUP_FREE struct store_entry *rows = NULL;
 	size_t count;
-	int rc = disk_ids(store, &entries, &count, err);
+	int rc = catalog_list(store->catalog, NULL, &rows, &count, err);
 
 	for (size_t i = 0; rc == 0 && i < count; i++) {
-		char id[STORE_ID_MAX];
+		struct listed *listed = listed_find(listing, rows[i].id);
 
-		memcpy(id, entries[i].id, sizeof(id));
-		rc = entry_load(store, id, entries[i].damaged, &entries[i], err);
+		if (!listed)
+			rc = catalog_remove(store->catalog, rows[i].id, err);
+		else if (listed->damaged != rows[i].damaged && rows[i].vms)
+			rc = catalog_set_damaged(store->catalog, rows[i].id, listed->damaged, err);
+		/* A row without VMs is one of a manifest that could not be read: look again. */
+		if (listed && rows[i].vms)
+			listed->known = true;
 	}
-	if (rc == 0)
-		rc = catalog_replace(store->catalog, entries, count, err);
-	if (rc == 0)
-		store->catalog_stale = false;
 	return rc;
 }
 
-/* Replace the open catalog by the one at `path`, NULL for memory, and fill it. */
+int catalog_sync(struct store *store, struct err *err)
+{
+	struct listing listing = {0};
+	int rc = listing_make(store, &listing, err);
+
+	if (rc == 0)
+		rc = rows_settle(store, &listing, err);
+	for (size_t i = 0; rc == 0 && i < listing.count; i++) {
+		struct store_entry entry;
+
+		if (listing.items[i].known)
+			continue;
+		rc = entry_load(store, &listing.items[i], &entry, err);
+		if (rc == 0)
+			rc = catalog_put(store->catalog, &entry, err);
+		else if (rc == -ENOENT)
+			rc = 0;
+	}
+	free(listing.items);
+	return rc;
+}
+
 static int catalog_reopen(struct store *store, const char *path, struct err *err)
 {
 	int rc;
@@ -160,22 +211,22 @@ static int catalog_reopen(struct store *store, const char *path, struct err *err
 	catalog_close(store->catalog);
 	store->catalog = NULL;
 	rc = catalog_open(path, &store->catalog, err);
-	return rc < 0 ? rc : catalog_fill(store, err);
+	return rc < 0 ? rc : catalog_sync(store, err);
 }
 
-int store_catalog_rebuild(struct store *store, struct err *err)
+/* Make the catalog anew from the manifests; in memory if the file cannot be used. */
+static int catalog_remake(struct store *store, struct err *err)
 {
 	struct err fault = ERR_INIT;
-	char path[IO_PATH_MAX];
-	int rc = io_path(path, sizeof(path), err, "%s/catalog.db", store->dir);
+	int rc;
 
-	if (rc < 0)
-		return rc;
+	if (!store->catalog_path[0])
+		return catalog_reopen(store, NULL, err);
 	catalog_close(store->catalog);
 	store->catalog = NULL;
-	rc = catalog_unlink(path, &fault);
+	rc = catalog_unlink(store->catalog_path, &fault);
 	if (rc == 0)
-		rc = catalog_reopen(store, path, &fault);
+		rc = catalog_reopen(store, store->catalog_path, &fault);
 	if (rc == 0)
 		return 0;
 	/* A full or read-only file system must not keep anyone from listing and removing
@@ -184,38 +235,42 @@ int store_catalog_rebuild(struct store *store, struct err *err)
 	return catalog_reopen(store, NULL, err);
 }
 
-int store_catalog_open(struct store *store, struct err *err)
+int catalog_start(struct store *store, struct err *err)
 {
 	struct err fault = ERR_INIT;
-	char path[IO_PATH_MAX];
-	int rc = io_path(path, sizeof(path), err, "%s/catalog.db", store->dir);
 
-	if (rc < 0)
-		return rc;
-	rc = catalog_open(path, &store->catalog, &fault);
-	if (rc == 0)
-		rc = catalog_agrees(store, &fault);
-	if (rc == 1)
-		return 0;
-	if (rc == 0) {
-		log_info("the catalog differs from the manifests and is filled anew");
-		rc = catalog_fill(store, &fault);
-	}
-	if (rc == 0)
+	if (catalog_reopen(store, store->catalog_path[0] ? store->catalog_path : NULL, &fault) == 0)
 		return 0;
 	log_warn("%s; the catalog is made anew", fault.msg);
-	return store_catalog_rebuild(store, err);
+	return catalog_remake(store, err);
 }
 
-int store_catalog_ensure(struct store *store, struct err *err)
+int store_list(struct store *store, const char *cluster, struct store_entry **ret_entries,
+	       size_t *ret_count, struct err *err)
 {
-	if (store->catalog && !store->catalog_stale)
-		return 0;
-	return store_catalog_rebuild(store, err);
+	struct err fault = ERR_INIT;
+	int rc;
+
+	pthread_mutex_lock(&store->lock);
+	rc = store->catalog ? catalog_sync(store, &fault) : -EBADF;
+	if (rc == 0)
+		rc = catalog_list(store->catalog, cluster, ret_entries, ret_count, &fault);
+	if (rc < 0) {
+		/* Whatever is wrong with the catalog, the manifests can replace it. */
+		rc = catalog_remake(store, err);
+		if (rc == 0)
+			rc = catalog_list(store->catalog, cluster, ret_entries, ret_count, err);
+	}
+	pthread_mutex_unlock(&store->lock);
+	return rc;
 }
 
-void store_catalog_missed(struct store *store, const char *change, const struct err *reason)
+int store_rebuild_catalog(struct store *store, struct err *err)
 {
-	log_error("the catalog missed %s and will be rebuilt: %s", change, reason->msg);
-	store->catalog_stale = true;
+	int rc;
+
+	pthread_mutex_lock(&store->lock);
+	rc = catalog_remake(store, err);
+	pthread_mutex_unlock(&store->lock);
+	return rc;
 }

@@ -1,22 +1,20 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Transactions: a checkpoint is written beside the others and exists from the rename of its
+/* Transactions: a checkpoint's chunks are written beside the others, and it exists from its
  * manifest on. */
+#include "store/store_txn.h"
+
 #include <errno.h>
-#include <fcntl.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
-#include <sys/stat.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/fault.h"
 #include "base/log.h"
-#include "store/store_priv.h"
-#include "store/store_txn.h"
+#include "store/lease.h"
 
 enum { ID_TRIES = 100 };
 
@@ -36,27 +34,30 @@ static int id_make(const char *cluster, char ret_id[STORE_ID_MAX], struct err *e
 	return 0;
 }
 
-/* Create the directory of a new checkpoint under a name that nobody has. */
-static int txn_mkdir(struct store_txn *txn, struct err *err)
+/* An id that no checkpoint has. */
+static int id_find(struct store_txn *txn, struct err *err)
 {
 	for (int i = 0; i < ID_TRIES; i++) {
 		int rc = id_make(txn->cluster, txn->id, err);
 
 		if (rc == 0)
-			rc = store_checkpoint_path(txn->store, txn->id, NULL, txn->dir, err);
-		if (rc < 0)
+			rc = store_exists(txn->store, txn->id, err);
+		if (rc <= 0)
 			return rc;
-		if (mkdir(txn->dir, 0700) == 0)
-			return 0;
-		if (errno != EEXIST) {
-			rc = err_sys(err, errno, "cannot create directory %s", txn->dir);
-			store_explain_space(txn->store, rc, "a checkpoint", SIMG_PAGE_BYTES,
-					    err);
-			return rc;
-		}
 	}
 	return err_set(err, EEXIST, "found no free id for a checkpoint of \"%s\"",
 		       txn->cluster);
+}
+
+static void txn_free(struct store_txn *txn)
+{
+	pack_set_destroy(txn->packs);
+	store_lease_end(txn->lease);
+	index_drop(txn->store->index);
+	id_set_clear(&txn->pending);
+	pthread_mutex_destroy(&txn->lock);
+	free(txn->streams);
+	free(txn);
 }
 
 int store_begin(struct store *store, const char *cluster, char ret_id[STORE_ID_MAX],
@@ -75,15 +76,18 @@ int store_begin(struct store *store, const char *cluster, char ret_id[STORE_ID_M
 		return err_sys(err, ENOMEM, "transaction");
 	txn->store = store;
 	snprintf(txn->cluster, sizeof(txn->cluster), "%s", cluster);
-	pthread_mutex_lock(&store->lock);
-	rc = txn_mkdir(txn, err);
-	if (rc == 0) {
-		txn->next = store->txns;
-		store->txns = txn;
-	}
-	pthread_mutex_unlock(&store->lock);
+	pthread_mutex_init(&txn->lock, NULL);
+	index_hold(store->index);
+	/* First the lease, then a look at what is condemned: see gc.c. */
+	rc = store_lease_begin(store, NULL, &txn->lease, err);
+	txn->renewed_ns = clock_mono_ns();
+	if (rc == 0)
+		rc = id_find(txn, err);
+	if (rc == 0)
+		rc = pack_set_create(store, &txn->packs, err);
 	if (rc < 0) {
-		free(txn);
+		store_explain_space(store, rc, "a checkpoint", PAGE_BYTES, err);
+		txn_free(txn);
 		return rc;
 	}
 	memcpy(ret_id, txn->id, STORE_ID_MAX);
@@ -91,228 +95,191 @@ int store_begin(struct store *store, const char *cluster, char ret_id[STORE_ID_M
 	return 0;
 }
 
-/* Take the transaction off the store's list and free it; its files are left alone. */
-static void txn_end(struct store_txn *txn)
-{
-	struct store *store = txn->store;
-	struct store_txn **at = &store->txns;
-
-	pthread_mutex_lock(&store->lock);
-	while (*at != txn)
-		at = &(*at)->next;
-	*at = txn->next;
-	if (!store->txns)
-		store->pin_count = 0;
-	pthread_mutex_unlock(&store->lock);
-	free(txn->parts);
-	free(txn);
-}
-
 void store_abort(struct store_txn *txn)
 {
-	struct err err = ERR_INIT;
-	struct store *store;
-
-	if (!txn)
-		return;
-	store = txn->store;
-	if (io_remove_all(txn->dir, &err) < 0)
-		log_error("checkpoint %s is given up, the next start removes its files: %s",
-			  txn->id, err.msg);
-	txn_end(txn);
-	/* Images that were put for it alone. */
-	pthread_mutex_lock(&store->lock);
-	if (store_images_sweep(store, &err) < 0)
-		log_warn("shared images are left for the next removal: %s", err.msg);
-	pthread_mutex_unlock(&store->lock);
+	if (txn)
+		txn_free(txn);
 }
 
-static int txn_note_part(struct store_txn *txn, const char *path, const struct simg_ref *ref,
-			 struct err *err)
+int txn_renew(struct store_txn *txn, struct err *err)
 {
-	struct manifest_file *more;
+	int64_t now_ns = clock_mono_ns();
+	bool due;
+
+	pthread_mutex_lock(&txn->lock);
+	due = now_ns - txn->renewed_ns > STORE_LEASE_RENEW_S * NS_PER_S;
+	if (due)
+		txn->renewed_ns = now_ns;
+	pthread_mutex_unlock(&txn->lock);
+	return due ? store_lease_renew(txn->lease, err) : 0;
+}
+
+int txn_note_stream(struct store_txn *txn, const struct stream_ref *ref, struct err *err)
+{
+	struct stream_ref *more;
 	int rc = 0;
 
-	pthread_mutex_lock(&txn->store->lock);
-	more = reallocarray(txn->parts, txn->part_count + 1, sizeof(*more));
+	pthread_mutex_lock(&txn->lock);
+	more = reallocarray(txn->streams, txn->stream_count + 1, sizeof(*more));
 	if (more) {
-		txn->parts = more;
-		more += txn->part_count++;
-		*more = (struct manifest_file){.ref = *ref};
-		snprintf(more->name, sizeof(more->name), "%s", strrchr(path, '/') + 1);
+		txn->streams = more;
+		txn->streams[txn->stream_count++] = *ref;
 	} else {
-		rc = err_sys(err, ENOMEM, "part");
+		rc = err_sys(err, ENOMEM, "stream");
 	}
-	pthread_mutex_unlock(&txn->store->lock);
+	pthread_mutex_unlock(&txn->lock);
 	return rc;
 }
 
-int store_txn_put(struct store_txn *txn, const char *part, const struct simg_source *source,
-		  unsigned int threads, simg_progress_fn progress, void *progress_arg,
-		  struct simg_ref *ret_ref, struct err *err)
+void store_txn_cost(const struct store_txn *txn, struct store_cost *ret_cost)
 {
-	char path[IO_PATH_MAX];
-	int rc = store_part_path(txn->store, txn->id, part, path, sizeof(path), err);
-
-	if (rc < 0)
-		return rc;
-	rc = simg_write(path, source, threads, progress, progress_arg, ret_ref, err);
-	if (rc == 0)
-		return txn_note_part(txn, path, ret_ref, err);
-	store_explain_space(txn->store, rc, part, source->logical_bytes, err);
-	return rc;
+	*ret_cost = (struct store_cost){
+		.logical_bytes = txn->logical_bytes,
+		.data_bytes = txn->data_bytes,
+		.taken_bytes = txn->taken_bytes,
+		.new_bytes = txn->new_bytes,
+		.stored_bytes = pack_set_bytes(txn->packs),
+		.hash_ns = txn->hash_ns,
+		.compress_ns = txn->compress_ns,
+		.write_ns = pack_set_write_ns(txn->packs),
+	};
 }
 
-static const struct manifest_file *txn_part(const struct store_txn *txn, const char *name)
+static bool manifest_names(const json_t *manifest, const struct stream_ref *ref)
 {
-	for (size_t i = 0; i < txn->part_count; i++)
-		if (!strcmp(txn->parts[i].name, name))
-			return &txn->parts[i];
-	return NULL;
+	CLEANUP_FREE struct manifest_stream *streams = NULL;
+	size_t count;
+
+	if (manifest_streams(manifest, &streams, &count, NULL) < 0)
+		return false;
+	for (size_t i = 0; i < count; i++)
+		if (stream_ref_equal(&streams[i].ref, ref))
+			return true;
+	return false;
 }
 
-/* Does the manifest name exactly the parts that were put, as they were put? */
-static int commit_check_parts(const struct store_txn *txn, const struct manifest_file *files,
-			      size_t count, struct err *err)
+/* A stream that an existing manifest names is whole, and stays while this lease is held. */
+int store_txn_adopt(struct store_txn *txn, const struct stream_ref *ref, struct err *err)
 {
-	size_t found = 0;
+	CLEANUP_FREE struct store_entry *entries = NULL;
+	size_t count;
+	int rc = store_list(txn->store, NULL, &entries, &count, err);
 
-	for (size_t i = 0; i < count; i++) {
-		const struct manifest_file *part;
+	while (rc == 0 && count-- > 0) {
+		json_t *manifest;
+		bool named;
 
-		if (files[i].shared)
+		if (entries[count].damaged ||
+		    store_manifest(txn->store, entries[count].id, &manifest, NULL) < 0)
 			continue;
-		part = txn_part(txn, files[i].name);
-		if (!part || !simg_ref_equal(&part->ref, &files[i].ref))
-			return err_set(err, EINVAL,
-				       "the manifest names %s, which was not put like that",
-				       files[i].name);
-		found++;
+		named = manifest_names(manifest, ref);
+		json_decref(manifest);
+		if (named)
+			return txn_note_stream(txn, ref, err) < 0 ? -ENOMEM : 1;
 	}
-	if (found != txn->part_count)
-		return err_set(err, EINVAL, "the manifest names %zu parts, %zu were put", found,
-			       txn->part_count);
-	return 0;
-}
-
-static int commit_check_images(const struct store *store, const struct manifest_file *files,
-			       size_t count, struct err *err)
-{
-	for (size_t i = 0; i < count; i++) {
-		char path[IO_PATH_MAX];
-		int rc;
-
-		if (!files[i].shared)
-			continue;
-		rc = store_image_path(store, &files[i].ref, path, sizeof(path), err);
-		if (rc == 0)
-			rc = simg_check_index(path, &files[i].ref, err);
-		if (rc < 0) {
-			err_prefix(err, "image \"%s\"", files[i].name);
-			return rc;
-		}
-	}
-	return 0;
-}
-
-static int file_write_synced(const char *path, const char *text, size_t len, struct err *err)
-{
-	int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-	int rc;
-
-	if (fd < 0)
-		return err_sys(err, errno, "cannot create %s", path);
-	rc = io_write_all(fd, text, len, err);
-	if (rc == 0 && fsync(fd) < 0)
-		rc = err_sys(err, errno, "fsync");
-	if (close(fd) < 0 && rc == 0)
-		rc = err_sys(err, errno, "close");
-	if (rc < 0)
-		err_prefix(err, "cannot write %s", path);
 	return rc;
 }
 
-/* Rename the manifest into place, durably; a rename that could not be made durable is taken
- * back. */
-static int commit_rename(const struct store_txn *txn, const char *tmp, const char *path,
-			 struct err *err)
+/* Does the manifest name only streams that this transaction has put or taken over? */
+static int commit_check(const struct store_txn *txn, const json_t *document, struct err *err)
 {
-	int rc = fault_hit(FAULT_STORE_RENAME, err);
+	CLEANUP_FREE struct manifest_stream *streams = NULL;
+	size_t count;
+	int rc = manifest_streams(document, &streams, &count, err);
 
-	if (rc < 0)
-		return rc;
-	if (rename(tmp, path) < 0)
-		return err_sys(err, errno, "cannot rename %s to %s", tmp, path);
-	rc = io_sync_dir(txn->dir, err);
-	if (rc == 0)
-		rc = io_sync_parent(txn->dir, err);
-	if (rc < 0)
-		unlink(path);
+	for (size_t i = 0; i < count && rc == 0; i++) {
+		bool found = chunk_id_is_zero(&streams[i].ref.root);
+
+		for (size_t j = 0; j < txn->stream_count && !found; j++)
+			found = stream_ref_equal(&streams[i].ref, &txn->streams[j]);
+		if (!found)
+			rc = err_set(err, EINVAL,
+				     "the manifest names %s, which was not put like that",
+				     streams[i].name);
+	}
 	return rc;
 }
 
-static void commit_tell_catalog(struct store *store, const json_t *document)
+int store_publish(struct store *store, const char *id, const json_t *document, struct err *err)
 {
 	struct err fault = ERR_INIT;
+	CLEANUP_FREE char *text = NULL;
+	char object[STORE_OBJECT_MAX];
 	struct store_entry entry;
-	int rc = fault_hit(FAULT_STORE_CATALOG, &fault);
+	size_t len;
+	int rc = manifest_encode(document, &text, &len, err);
 
+	store_object("manifests", id, object);
+	if (rc == 0)
+		rc = fault_hit(FAULT_STORE_PUBLISH, err);
+	if (rc == 0)
+		rc = store_put_sealed(store, object, text, len, err);
+	if (rc < 0) {
+		store_explain_space(store, rc, "a manifest", len, err);
+		return rc;
+	}
+	rc = fault_hit(FAULT_STORE_CATALOG, &fault);
+	pthread_mutex_lock(&store->lock);
 	if (rc == 0)
 		rc = store_entry_fill(document, false, &entry, &fault);
 	if (rc == 0)
-		rc = store_catalog_ensure(store, &fault);
-	if (rc == 0)
 		rc = catalog_put(store->catalog, &entry, &fault);
+	pthread_mutex_unlock(&store->lock);
 	if (rc < 0)
-		store_catalog_missed(store, "a new checkpoint, which exists all the same,",
-				     &fault);
+		log_warn("the catalog learns of checkpoint %s when it is next used: %s", id,
+			 fault.msg);
+	return 0;
 }
 
-static int commit_document(struct store_txn *txn, const json_t *document, struct err *err)
+static int commit_document(struct store_txn *txn, json_t *document, struct err *err)
 {
-	CLEANUP_FREE struct manifest_file *files = NULL;
-	CLEANUP_FREE char *text = NULL;
-	char tmp[IO_PATH_MAX], path[IO_PATH_MAX];
-	size_t len, count;
-	int rc = manifest_encode(document, &text, &len, err);
+	int rc = pack_set_finish(txn->packs, err);
 
-	if (rc == 0)
-		rc = manifest_files(document, &files, &count, err);
-	if (rc == 0)
-		rc = commit_check_parts(txn, files, count, err);
-	if (rc == 0)
-		rc = store_checkpoint_path(txn->store, txn->id, STORE_MANIFEST_TMP, tmp, err);
-	if (rc == 0)
-		rc = store_checkpoint_path(txn->store, txn->id, STORE_MANIFEST, path, err);
-	if (rc == 0)
-		rc = io_sync_dir(txn->dir, err);
-	if (rc < 0)
-		return rc;
-	rc = file_write_synced(tmp, text, len, err);
 	if (rc < 0) {
-		store_explain_space(txn->store, rc, "a manifest", len, err);
+		store_explain_space(txn->store, rc, "a checkpoint", pack_set_bytes(txn->packs),
+				    err);
 		return rc;
 	}
-	/* From here on no image that the manifest names may go. */
-	pthread_mutex_lock(&txn->store->lock);
-	rc = commit_check_images(txn->store, files, count, err);
+	if (json_object_set_new(document, "stored_bytes",
+				json_integer((json_int_t)pack_set_bytes(txn->packs))) < 0)
+		return err_sys(err, ENOMEM, "manifest");
+	rc = manifest_check(document, err);
 	if (rc == 0)
-		rc = commit_rename(txn, tmp, path, err);
+		rc = commit_check(txn, document, err);
+	/* Whoever stood still so long that others took the lease for dead must not publish. */
 	if (rc == 0)
-		commit_tell_catalog(txn->store, document);
-	pthread_mutex_unlock(&txn->store->lock);
-	return rc;
+		rc = lease_check(txn->lease, err);
+	return rc < 0 ? rc : store_publish(txn->store, txn->id, document, err);
+}
+
+/* After a failure: the manifest may be there all the same (an answer that was lost). It goes before
+ * its packs go; if that cannot be had, they stay, and the next collection decides. */
+static void commit_undo(struct store_txn *txn)
+{
+	struct backend *backend = txn->store->backend;
+	struct err err = ERR_INIT;
+	char object[STORE_OBJECT_MAX];
+
+	store_object("manifests", txn->id, object);
+	if (backend->ops->remove(backend, object, &err) == 0)
+		return;
+	log_warn("what checkpoint %s wrote is left for the next collection: %s", txn->id, err.msg);
+	pack_set_publish(txn->packs, NULL);
 }
 
 int store_commit(struct store_txn *txn, json_t *manifest, struct err *err)
 {
 	const char *cluster = json_string_value(json_object_get(manifest, "cluster"));
 	json_t *document = json_copy(manifest);
+	struct err fault = ERR_INIT;
 	int rc = 0;
 
 	if (!cluster || strcmp(cluster, txn->cluster))
 		rc = err_set(err, EINVAL, "the manifest is not one of cluster \"%s\"",
 			     txn->cluster);
+	else if (txn->failed)
+		rc = err_set(err, EINVAL, "a stream of checkpoint %s was not written whole",
+			     txn->id);
 	else if (!document ||
 		 json_object_set_new(document, "format", json_integer(MANIFEST_VERSION)) < 0 ||
 		 json_object_set_new(document, "id", json_string(txn->id)) < 0)
@@ -321,8 +288,10 @@ int store_commit(struct store_txn *txn, json_t *manifest, struct err *err)
 		rc = commit_document(txn, document, err);
 	json_decref(document);
 	if (rc < 0)
-		store_abort(txn);
-	else
-		txn_end(txn);
+		commit_undo(txn);
+	else if (pack_set_publish(txn->packs, &fault) < 0)
+		log_warn("the index learns of checkpoint %s when it is next refreshed: %s",
+			 txn->id, fault.msg);
+	txn_free(txn);
 	return rc;
 }

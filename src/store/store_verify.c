@@ -4,85 +4,94 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "store/plan.h"
 #include "store/store_priv.h"
+#include "store/tree.h"
+#include "store/work.h"
 
-struct verify {
-	struct store *store;
-	const char *id;
-	bool quick;
-	simg_progress_fn progress;
-	void *progress_arg;
-};
-
-static int verify_file(const struct verify *v, const struct manifest_file *file,
-		       struct err *err)
+/* All chunks of the streams are in packs that are there; their data are not read. */
+static int streams_check_index(struct store *store, const struct store_target *targets,
+			       size_t count, const struct store_work *work, struct err *err)
 {
-	char path[IO_PATH_MAX];
+	struct chunk_reader *reader;
 	int rc;
 
-	if (file->shared)
-		rc = store_image_path(v->store, &file->ref, path, sizeof(path), err);
-	else
-		rc = store_checkpoint_path(v->store, v->id, file->name, path, err);
-	if (rc < 0)
-		return rc;
-	if (v->quick)
-		rc = simg_check_index(path, &file->ref, err);
-	else
-		rc = simg_read(path, &file->ref, -1, 0, v->progress, v->progress_arg, err);
-	if (rc == -ENOENT)
-		rc = err_set(err, EBADMSG, "%s is missing", path);
-	if (rc == -EBADMSG && file->shared) {
-		/* The next checkpoint must write the image anew instead of trusting this file.
-		 */
-		struct err fault = ERR_INIT;
+	index_hold(store->index);
+	rc = chunk_reader_create(store, &reader, err);
+	for (size_t i = 0; i < count && rc == 0; i++) {
+		uint64_t blocks = tree_blocks(targets[i].ref.logical_bytes);
+		struct chunk_id *leaves = NULL;
+		struct plan plan = {0};
 
-		pthread_mutex_lock(&v->store->lock);
-		if (store_catalog_ensure(v->store, &fault) < 0 ||
-		    catalog_file_forget(v->store->catalog, &file->ref, &fault) < 0)
-			store_catalog_missed(v->store, "a damaged image", &fault);
-		pthread_mutex_unlock(&v->store->lock);
+		rc = tree_leaves(reader, &targets[i].ref, &leaves, err);
+		if (rc < 0)
+			err_prefix(err, "%s", targets[i].name);
+		if (rc == 0)
+			rc = plan_make(store, &targets[i], 1, &leaves, 0, blocks,
+				       work_threads(work), &plan, err);
+		plan_clear(&plan);
+		free(leaves);
 	}
+	if (rc == 0)
+		chunk_reader_destroy(reader);
+	index_drop(store->index);
 	return rc;
 }
 
-static int verify_all(const struct verify *v, struct err *err)
+/* The next checkpoint must put a damaged image anew instead of trusting what is remembered of it. */
+static void images_forget(struct store *store, const struct manifest_stream *streams, size_t count)
 {
-	CLEANUP_FREE struct manifest_file *files = NULL;
+	pthread_mutex_lock(&store->lock);
+	for (size_t i = 0; i < count; i++)
+		if (streams[i].shared && store->catalog)
+			catalog_file_forget(store->catalog, &streams[i].ref, NULL);
+	pthread_mutex_unlock(&store->lock);
+}
+
+static int verify_all(struct store *store, const char *id, bool quick,
+		      const struct store_work *work, struct err *err)
+{
+	CLEANUP_FREE struct manifest_stream *streams = NULL;
+	CLEANUP_FREE struct store_target *targets = NULL;
 	json_t *manifest;
 	size_t count;
-	int rc = store_manifest(v->store, v->id, &manifest, err);
+	int rc = store_manifest(store, id, &manifest, err);
 
 	if (rc < 0)
 		return rc;
-	rc = manifest_files(manifest, &files, &count, err);
+	rc = manifest_streams(manifest, &streams, &count, err);
 	json_decref(manifest);
-	for (size_t i = 0; rc == 0 && i < count; i++)
-		rc = verify_file(v, &files[i], err);
-	return rc;
+	if (rc < 0)
+		return rc;
+	targets = calloc(count, sizeof(*targets));
+	if (!targets)
+		return err_sys(err, ENOMEM, "streams");
+	for (size_t i = 0; i < count; i++)
+		targets[i] = (struct store_target){streams[i].name, streams[i].ref, -1};
+	rc = quick ? streams_check_index(store, targets, count, work, err)
+		   : store_fill(store, targets, count, work, err);
+	if (rc == -EBADMSG)
+		images_forget(store, streams, count);
+	return rc < 0 ? err_prefix(err, "checkpoint %s", id) : 0;
 }
 
-/* Set or end the quarantine of a checkpoint, on disk and in the catalog. */
+/* Set or end the quarantine of a checkpoint, in the backend and in the catalog. */
 static int quarantine_set(struct store *store, const char *id, const char *reason,
 			  struct err *err)
 {
-	struct err fault = ERR_INIT;
-	char path[IO_PATH_MAX];
-	int rc = store_checkpoint_path(store, id, STORE_DAMAGED, path, err);
+	char object[STORE_OBJECT_MAX];
+	int rc;
 
-	if (rc == 0 && reason)
-		rc = io_replace_file(path, reason, strlen(reason), 0600, err);
-	else if (rc == 0 && unlink(path) < 0 && errno != ENOENT)
-		rc = err_sys(err, errno, "cannot remove %s", path);
-	else if (rc == 0)
-		rc = io_sync_parent(path, err);
-	if (store_catalog_ensure(store, &fault) < 0 ||
-	    catalog_set_damaged(store->catalog, id, reason != NULL, &fault) < 0)
-		store_catalog_missed(store, "a quarantine", &fault);
+	store_object("damaged", id, object);
+	rc = reason ? backend_put(store->backend, object, reason, strlen(reason), err)
+		    : store->backend->ops->remove(store->backend, object, err);
+	pthread_mutex_lock(&store->lock);
+	if (store->catalog)
+		catalog_set_damaged(store->catalog, id, reason != NULL, NULL);
+	pthread_mutex_unlock(&store->lock);
 	return rc;
 }
 
@@ -111,16 +120,13 @@ static void verify_failed(struct store *store, const char *id, struct err *err)
 {
 	char reason[sizeof(err->msg) - 2 * STORE_ID_MAX], good[STORE_ID_MAX];
 	struct err fault = ERR_INIT;
-	int rc;
+	int rc = store_exists(store, id, &fault);
 
 	snprintf(reason, sizeof(reason), "%.*s", (int)sizeof(reason) - 1, err->msg);
-	pthread_mutex_lock(&store->lock);
-	rc = store_checkpoint_has(store, id, STORE_MANIFEST, &fault);
 	if (rc == 1)
 		rc = quarantine_set(store, id, reason, &fault);
 	else if (rc == 0)
 		rc = err_set(&fault, ENOENT, "checkpoint %s was removed meanwhile", id);
-	pthread_mutex_unlock(&store->lock);
 	if (rc < 0)
 		log_error("cannot mark checkpoint %s as damaged: %s", id, fault.msg);
 	good_before(store, id, good);
@@ -134,30 +140,29 @@ static void verify_failed(struct store *store, const char *id, struct err *err)
 static void verify_passed(struct store *store, const char *id)
 {
 	struct err fault = ERR_INIT;
+	char object[STORE_OBJECT_MAX];
 
-	pthread_mutex_lock(&store->lock);
-	if (store_checkpoint_has(store, id, STORE_DAMAGED, NULL) == 1) {
-		if (quarantine_set(store, id, NULL, &fault) < 0)
-			log_error("cannot end the quarantine of %s: %s", id, fault.msg);
-		else
-			log_info("checkpoint %s is good again", id);
-	}
-	pthread_mutex_unlock(&store->lock);
+	store_object("damaged", id, object);
+	if (backend_has(store->backend, object, NULL) != 1)
+		return;
+	if (quarantine_set(store, id, NULL, &fault) < 0)
+		log_error("cannot end the quarantine of %s: %s", id, fault.msg);
+	else
+		log_info("checkpoint %s is good again", id);
 }
 
-int store_verify(struct store *store, const char *id, bool quick, simg_progress_fn progress,
-		 void *progress_arg, struct err *err)
+int store_verify(struct store *store, const char *id, bool quick, const struct store_work *work,
+		 struct err *err)
 {
-	struct verify v = {
-		.store = store,
-		.id = id,
-		.quick = quick,
-		.progress = progress,
-		.progress_arg = progress_arg,
-	};
+	struct store_lease *lease = NULL;
 	struct err fault = ERR_INIT;
-	int rc = verify_all(&v, &fault);
+	int rc = store_id_check(id, &fault);
 
+	if (rc == 0)
+		rc = store_lease_begin(store, id, &lease, &fault);
+	if (rc == 0)
+		rc = verify_all(store, id, quick, work, &fault);
+	store_lease_end(lease);
 	if (rc == -EBADMSG)
 		verify_failed(store, id, &fault);
 	else if (rc == 0 && !quick)

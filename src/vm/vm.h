@@ -5,13 +5,16 @@
 #define STASIS_VM_VM_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
 
 #include "base/err.h"
 #include "base/io.h"
 
-enum { VM_NAME_MAX = 64, VM_EXPORT_MAX = 256, VM_SERVED_WAIT_S = 20 };
+/* VM_CPU_NICE: by so many steps the threads that are a guest's processors stand below the rest
+ * of QEMU, so that its monitor answers while guests compute on all processors of the host. */
+enum { VM_NAME_MAX = 64, VM_CPU_NICE = 1, VM_EXPORT_MAX = 256, VM_SERVED_WAIT_S = 20 };
 
 /* What is the same for every VM of a machine type: part of a checkpoint's identity, since a
  * restore needs it unchanged. */
@@ -93,6 +96,9 @@ int vm_usage(const struct vm *vm, uint64_t *ret_rss_bytes, uint64_t *ret_ram_byt
 int vm_pause(struct vm *vm, struct err *err); /* QMP stop */
 int vm_resume(struct vm *vm,
 	      struct err *err); /* QMP cont, from paused, postmigrate or prelaunch */
+/* Several at once: all are told before the first is waited for. */
+int vm_pause_all(struct vm *const *vms, size_t count, struct err *err);
+int vm_resume_all(struct vm *const *vms, size_t count, struct err *err);
 int vm_running(struct vm *vm, bool *ret_running, struct err *err);
 int vm_powerdown(struct vm *vm, int64_t deadline_ns,
 		 struct err *err); /* quit QEMU in an orderly way (QMP quit) */
@@ -107,28 +113,30 @@ int vm_powerdown(struct vm *vm, int64_t deadline_ns,
 int vm_plug(struct vm *vm, const char *device, struct err *err);
 int vm_unplug(struct vm *vm, int64_t deadline_ns, struct err *err);
 
-/* Device state without RAM (x-ignore-shared) of a paused VM into state_fd (a memfd), and back
- * into an `incoming` one. 421 KB, some 11 ms. After saving, vm_resume() goes on as if nothing
- * had been. */
-int vm_save_state(struct vm *vm, int state_fd, struct err *err);
+/*
+ * Device state without RAM of paused VMs into a memfd each, and back into an `incoming` one.
+ * Saving is in two steps: the first while the VM runs, so that the second is short (270 KB, 2
+ * ms). After saving, the VMs are paused as before.
+ */
+int vm_save_prepare(struct vm *vm, int state_fd, struct err *err);
+int vm_save_all(struct vm *const *vms, size_t count, struct err *err);
 int vm_load_state(struct vm *vm, int state_fd, struct err *err);
 
 /*
  * Disk. Normally the chain is base ← disk.qcow2 (active). A checkpoint does: vm_disk_prepare()
- * while running: makes next.qcow2 and adds it as a node; vm_disk_switch() while paused, before
- * vm_save_state(): disk.qcow2 is frozen and readable by anyone, next.qcow2 active; later,
- * running, vm_disk_merge(): commits next.qcow2 back into disk.qcow2, makes disk.qcow2 active
- * and removes next.qcow2; -ETIMEDOUT leaves it going on. vm_disk_heal() brings the chain back
- * from any instant of that, whoever began it (used on abort and on adoption); it is idempotent.
- * A VM whose state was saved and that was not resumed does not own its disk: healing resumes
- * it. -EBUSY before vm_load_state().
+ * while running: makes next.qcow2 and adds it as a node; vm_disk_switch_all() while paused:
+ * disk.qcow2 is frozen and readable by anyone, next.qcow2 active; later, running,
+ * vm_disk_merge(): commits next.qcow2 back into disk.qcow2, makes disk.qcow2 active and removes
+ * next.qcow2; -ETIMEDOUT leaves it going on. vm_disk_heal() brings the chain back from any
+ * instant of that, whoever began it (used on abort and on adoption); it is idempotent. -EBUSY
+ * before vm_load_state().
  */
 /* A fresh disk.qcow2 over the base, or over the served layer, whose server must answer. */
 int vm_disk_create(const struct vm_config *config, struct err *err);
 /* A copy of another VM's disk.qcow2, as the VM's own. */
 int vm_disk_copy(const char *from, const struct vm_config *config, struct err *err);
 int vm_disk_prepare(struct vm *vm, struct err *err);
-int vm_disk_switch(struct vm *vm, struct err *err);
+int vm_disk_switch_all(struct vm *const *vms, size_t count, struct err *err);
 int vm_disk_merge(struct vm *vm, int64_t deadline_ns, struct err *err);
 int vm_disk_heal(struct vm *vm, int64_t deadline_ns, struct err *err);
 int vm_disk_frozen_path(const struct vm *vm, char *ret_path, size_t size, struct err *err);

@@ -11,7 +11,7 @@ from cli_test import CliTest  # noqa: E402
 t = CliTest()
 OWN = {"exec", "run", "attach"}  # their own failures are 125
 ALL = ("up", "down", "status", "exec", "run", "attach", "cp", "console", "checkpoint", "restart", "list", "show",
-       "verify", "rm", "doctor", "help", "version")
+       "verify", "rm", "prune", "gc", "stats", "export", "import", "doctor", "help", "version")
 LONG = "a" * 5000
 
 
@@ -55,14 +55,14 @@ for name in ALL:
     bad([name, "x" * 70000], "argument", "too long")
 
 # Operands: a cluster's name
-for name in ("down", "status", "attach", "checkpoint", "list"):
+for name in ("down", "status", "attach", "checkpoint", "list", "prune"):
     for text, needle in (("", "empty"), ("Upper", "Upper"), ("a/b", "a/b"), ("../x", "../x"), ("1st", "1st"),
                          (LONG, "too long"), ("a b", "a b"), ("ä", "ä")):
         bad([name, text], needle)
     bad([name, "one", "two"], "two")
 
 # Operands: a checkpoint's id
-for name in ("show", "verify", "rm", "restart"):
+for name in ("show", "verify", "rm", "restart", "export"):
     for text, needle in (("", "empty"), ("a/b", "a/b"), ("../x", "../x"), (LONG, "too long"), (".x", ".x")):
         bad([name, text], needle)
     if name != "restart":
@@ -96,7 +96,7 @@ bad(["down", "demo", "-c", "good.ini"], "demo", "both")
 
 # the cluster's file
 KEYS = {"cluster": ("name", "vms", "memory", "cpus", "slots", "accel"), "image": ("disk", "packages"),
-        "network": ("subnet", "mtu", "rdma"), "checkpoint": ("every",), "files": ("/guest",)}
+        "network": ("subnet", "mtu", "rdma"), "checkpoint": ("every", "keep"), "files": ("/guest",)}
 for section, keys in KEYS.items():
     for key in keys:
         write("bad.ini", f"[{section}]\n\n{key}\n")
@@ -163,6 +163,26 @@ bad(["cp", "", "vm0:/x"], "empty")
 bad(["cp", "good.ini", ""], "empty")
 bad(["cp", "good.ini", "vm0:/" + LONG], "too long")
 bad(["cp", "good.ini", "A:vm0:/x"], "'A'")
+
+# the store
+bad(["prune"], "--keep", "--keep-within", "--keep-tag")
+bad(["prune", "demo", "--dry-run"], "no rule")
+for value in ("", "0", "-1", "x", "1000001"):
+    bad(["prune", "--keep", value], "--keep")
+for value in ("", "0", "x", "-1", "40000d", "99999999999999999999999s"):
+    bad(["prune", "--keep-within", value], "--keep-within")
+for value in ("", "a b", "x/y", LONG):
+    bad(["prune", "--keep-tag", value], "--keep-tag")
+bad(["prune"] + ["--keep-tag", "x"] * 65, "64")
+for name in ("gc", "stats"):
+    bad([name, "x"], "'x' is too much")
+bad(["export", "one", "x", "two"], "two")
+bad(["export", "one", ""], "the file's name is empty")
+bad(["export", "one", LONG], "too long")
+bad(["import", ""], "the file's name is empty")
+bad(["import", LONG], "too long")
+bad(["import", "one", "two"], "two")
+t.expect("export --json without a file", t.run("export", "--json", "one"), 2, "name a file")
 
 # the others
 bad(["console"], "VM is missing")

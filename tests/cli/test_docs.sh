@@ -45,7 +45,7 @@ option_in_man() {
 }
 
 subcommands=$("$stasis" help --json | sed -n 's/.*"name": "\(.*\)",*/\1/p')
-check "help lists subcommands" test "$(echo "$subcommands" | wc -l)" -ge 17
+check "help lists subcommands" test "$(echo "$subcommands" | wc -l)" -ge 22
 for name in $subcommands; do
 	check "stasis $name --help" has_help "$name"
 	check "stasis(1) has $name" grep -q "^## stasis $name\( \|\$\)" "$man1"

@@ -1,18 +1,22 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-3-Clause
 """What the stasis command does when all is well, and when the daemon or the cluster goes away, against a fake daemon."""
+import errno
 import json
 import os
 import signal
+import subprocess
 import sys
+import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 from cli_test import CliTest  # noqa: E402
+from stasis_rpc import Failure  # noqa: E402
 
 t = CliTest()
 CKPT = {"id": "demo-20260301-120000-abcd", "cluster": "demo", "tag": "x\x1b[31m", "created_ns": 1772366400 * 10**9,
-        "bytes": 5 << 20, "pause_ns": 25 * 10**6, "vms": 2, "damaged": False}
+        "bytes": 5 << 20, "logical_bytes": 3 << 30, "pause_ns": 25 * 10**6, "vms": 2, "damaged": False}
 
 
 def write(path, data, mode=0o644):
@@ -40,10 +44,14 @@ def test_simple():
     t.expect("an empty list", t.run("list"), 0, "no checkpoints")
     t.daemon.checkpoints = [CKPT, {**CKPT, "id": "demo-bad", "damaged": True}]
     result = t.run("list")
-    t.expect("list", result, 0, CKPT["id"], "damaged", "5 MiB")
+    t.expect("list", result, 0, CKPT["id"], "damaged", "ADDED", "3 GiB", "5 MiB")
     t.check("no escape sequence reaches the terminal", b"\x1b" not in result.stdout, result.stdout)
-    t.expect("show", t.run("show", CKPT["id"]), 0, "pause", "tcg", "vm0")
+    t.expect("show", t.run("show", CKPT["id"]), 0, "tcg", "vm0", "1 GiB, 96 MiB without",
+             "deduplication 3.2x, compression 3.0x", "25 ms: pause 2 ms, ram 3 ms, resume 4 ms\n", "memory was short")
     t.expect("verify", t.run("verify", CKPT["id"]), 0, "good")
+    t.check("verify does not start anything", not t.daemon.requests[-1]["restore"], t.daemon.requests[-1])
+    t.expect("verify --restore", t.run("verify", CKPT["id"], "--restore"), 0, "good", "2 VMs started", "3.2 s")
+    t.expect("verify --restore, damaged", t.run("verify", "demo-bad", "--restore"), 1, "DAMAGED")
     result = t.run("verify", "--all", "--json")
     t.expect("verify --all", result, 1)
     t.check("verify's document", json.loads(result.stdout)["bad"] == 1, result.stdout)
@@ -58,6 +66,127 @@ def test_simple():
     t.expect("status without clusters", t.run("status"), 0, "no cluster")
     t.expect("exec without clusters", t.run("exec", "vm0", "--", "true"), 125, "no cluster runs")
     t.daemon.up = True
+
+
+def test_store():
+    t.daemon.checkpoints = [{**CKPT, "id": f"demo-{i}"} for i in range(5)]
+    t.expect("prune --dry-run", t.run("prune", "--keep", "3", "--dry-run"), 0, "demo-0 would be removed\n",
+             "demo-1 would be removed\n")
+    t.check("nothing is gone", len(t.daemon.checkpoints) == 5, t.daemon.checkpoints)
+    result = t.run("prune", "demo", "--keep", "3", "--keep-within", "2h", "--keep-tag", "a", "--keep-tag", "b.c")
+    t.expect("prune", result, 0, "demo-0 is removed\n", "demo-1 is removed\n", "3 MiB freed", "under way may need: 1;")
+    asked = {k: v for k, v in t.daemon.requests[-1].items() if k != "id"}
+    t.check("prune's rules", asked == {"op": "store.prune", "cluster": "demo", "keep": 3, "keep_within_ms": 7200000,
+                                       "keep_tags": ["a", "b.c"], "dry_run": False}, asked)
+    t.expect("prune with nothing to remove", t.run("prune", "--keep", "3"), 0, "every checkpoint is kept")
+    result = t.run("prune", "--keep", "2", "--json")
+    t.check("prune --json", json.loads(result.stdout)["removed"] == ["demo-2"] and not result.stderr, result)
+    t.expect("gc", t.run("gc"), 0, "3 MiB freed (packs deleted: 3, rewritten: 2), 5 GiB in use")
+    t.check("gc --json", json.loads(t.run("gc", "--json").stdout)["freed_bytes"] == 3 << 20, "")
+    t.expect("stats", t.run("stats"), 0, "s3://bucket/demo", "1 damaged", "96 GiB", "deduplication 2.5x", "compression 2.0x",
+             "in all 48.0x", "encrypted", "yes")
+    t.check("stats --json", json.loads(t.run("stats", "--json").stdout)["pack_bytes"] == 2 << 30, "")
+
+
+def left_over():
+    return [name for name in os.listdir(t.work) if ".part-" in name]
+
+
+def test_export():
+    t.daemon.checkpoints = [CKPT]
+    path = os.path.join(t.work, "out.stasis")
+    t.expect("export", t.run("export", CKPT["id"], "out.stasis"), 0, "is exported to out.stasis", "1.1 MiB")
+    t.check("the file", read(path) == t.daemon.exported and os.stat(path).st_mode & 0o777 == 0o600, os.stat(path))
+    result = t.run("export", CKPT["id"], "--json", "out.stasis")
+    t.check("export --json", json.loads(result.stdout)["bytes"] == len(t.daemon.exported), result)
+    result = t.run("export", CKPT["id"])
+    t.check("export to a pipe", result.stdout == t.daemon.exported and b"is exported" in result.stderr, result.stderr)
+    t.check("export to -", t.run("export", CKPT["id"], "-", "-q").stdout == t.daemon.exported, "")
+    os.symlink("out.stasis", os.path.join(t.work, "link.stasis"))
+    t.expect("export over a link", t.run("export", CKPT["id"], "link.stasis"), 0)
+    t.check("the link stays", os.path.islink(os.path.join(t.work, "link.stasis")), "")
+    write(path, b"old")
+    t.expect("no such checkpoint", t.run("export", "demo-none", "out.stasis"), 1, "demo-none")
+    t.expect("no room", t.run("export", CKPT["id"], "/dev/full"), 1, "/dev/full", "No space")
+    t.expect("no such directory", t.run("export", CKPT["id"], "nowhere/x"), 1, "nowhere/x")
+    t.expect("a directory", t.run("export", CKPT["id"], "."), 1, "is a directory")
+    master, slave = os.openpty()
+    with subprocess.Popen([t.stasis, "export", CKPT["id"]], env=t.env, stdout=slave, stderr=subprocess.PIPE) as child:
+        _, err = child.communicate(timeout=10)
+    t.check("a terminal is refused", child.returncode == 2 and b"terminal" in err, (child.returncode, err))
+    t.daemon.exported = b"short"
+    with subprocess.Popen([t.stasis, "export", CKPT["id"], "--force", "-q"], env=t.env, stdout=slave) as child:
+        t.check("unless by --force", os.read(master, 100) == b"short" and child.wait(10) == 0, "")
+    os.close(master)
+    os.close(slave)
+    t.check("what was there stays", read(path) == b"old" and not left_over(), os.listdir(t.work))
+
+
+def test_export_cut():
+    """Ctrl-C, and a daemon that ends, leave nothing; the daemon learns of the first."""
+    path = os.path.join(t.work, "out.stasis")
+    broken = threading.Event()
+
+    def endless(request):
+        with open(request["path"], "wb") as file:
+            try:
+                while True:
+                    file.write(b"x" * 65536)
+            except BrokenPipeError:
+                broken.set()
+        return {}
+
+    t.daemon.replies["ckpt.export"] = endless
+    child = t.start("export", CKPT["id"], "out.stasis")
+    t.await_that(lambda: left_over() and os.path.getsize(os.path.join(t.work, left_over()[0])) > 0)
+    child.send_signal(signal.SIGINT)
+    child.communicate(timeout=10)
+    t.check("Ctrl-C in an export", child.returncode == -signal.SIGINT and not left_over() and read(path) == b"old",
+            (child.returncode, os.listdir(t.work)))
+    t.check("the daemon is told", broken.wait(10), "")
+    t.daemon.replies["ckpt.export"] = lambda request: t.daemon.hang_up() or {}
+    t.expect("the daemon dies in an export", t.run("export", CKPT["id"], "out.stasis"), 3, "in the middle of")
+    t.check("nothing of it stays", not left_over() and read(path) == b"old", os.listdir(t.work))
+    t.daemon.listen()
+    del t.daemon.replies["ckpt.export"]
+
+
+def test_import():
+    t.daemon.exported = os.urandom(5 << 20)
+    write(os.path.join(t.work, "in.stasis"), t.daemon.exported)
+    t.expect("import", t.run("import", "in.stasis"), 0, CKPT["id"], "5 MiB read")
+    t.check("what came", t.daemon.imported == t.daemon.exported, "")
+    t.daemon.imported = None
+    result = t.run("import", "--json", stdin=t.daemon.exported)
+    t.check("import from a pipe", json.loads(result.stdout) == {"checkpoint": CKPT["id"], "bytes": 5 << 20} and
+            t.daemon.imported == t.daemon.exported, result)
+    t.expect("import of a cut file", t.run("import", "-", stdin=t.daemon.exported[:-1]), 1, "the standard input",
+             "cut short")
+    t.expect("import of nothing", t.run("import", stdin=b""), 1, "cut short")
+    t.expect("no such file", t.run("import", "nowhere"), 1, "nowhere")
+    t.expect("a directory", t.run("import", "."), 1, "is a directory")
+
+    def refuse(request):
+        raise Failure(errno.EEXIST, f"the store has {CKPT['id']} already")
+
+    t.daemon.replies["ckpt.import"] = refuse
+    t.expect("an import that is refused at once", t.run("import", "in.stasis"), 1, "already")
+    del t.daemon.replies["ckpt.import"]
+    with subprocess.Popen([t.stasis, "import"], env=t.env, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE) as child:
+        since = len(t.daemon.requests)
+        child.stdin.write(t.daemon.exported[:100000])
+        child.stdin.flush()
+        t.daemon.await_request(since, lambda request: request["op"] == "ckpt.import")
+        t.daemon.imported = None
+        child.send_signal(signal.SIGINT)
+        child.wait(10)
+    t.check("Ctrl-C in an import", child.returncode == -signal.SIGINT and t.daemon.imported is None, child.returncode)
+    master, slave = os.openpty()
+    result = subprocess.run([t.stasis, "import"], env=t.env, stdin=slave, capture_output=True, timeout=10, check=False)
+    t.expect("import from a terminal", result, 2, "terminal")
+    os.close(master)
+    os.close(slave)
 
 
 def asks_agent(op, **values):
@@ -260,6 +389,10 @@ def test_daemon_dies():
 
 
 test_simple()
+test_store()
+test_export()
+test_export_cut()
+test_import()
 test_exec()
 test_cp()
 test_run()

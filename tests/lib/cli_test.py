@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 
 from fake_daemon import FakeDaemon
 
@@ -41,6 +42,15 @@ class CliTest:
     def run(self, *args, stdin=b"", timeout=30):
         return subprocess.run([self.stasis, *args], cwd=self.work, env=self.env, input=stdin,
                               capture_output=True, timeout=timeout, check=False)
+
+    @staticmethod
+    def await_that(test, seconds=10):
+        """Wait until test() is true."""
+        deadline = time.monotonic() + seconds
+        while not test():
+            if time.monotonic() > deadline:
+                raise AssertionError(f"did not come about in {seconds} s")
+            time.sleep(0.01)
 
     def check(self, what, good, detail=""):
         if good:

@@ -71,6 +71,8 @@ class FakeDaemon:
         self.arrived = threading.Condition()
         self.replies = {}    # op → function(request) that answers instead, or raises Failure
         self.checkpoints = []
+        self.exported = b"an exported checkpoint\n" * 50000
+        self.imported = None
         self.dead = set()    # VMs that have died
         self.connections = []
         for i in range(vms):
@@ -193,15 +195,19 @@ class FakeDaemon:
 
     def op_checkpoint(self, request):
         self.named(request)
-        return {"checkpoint": {"manifest": self.manifest(), "bytes": 123456789, "damaged": False}}
+        return {"checkpoint": {"manifest": self.manifest(), "bytes": 123456789, "logical_bytes": 1 << 30,
+                               "damaged": False}}
 
     def manifest(self):
-        return {"format": 1, "id": "demo-20260301-120000-abcd", "cluster": "demo", "tag": "", "host": "here",
+        return {"format": 2, "id": "demo-20260301-120000-abcd", "cluster": "demo", "tag": "", "host": "here",
                 "created_ns": 1772366400 * 10**9, "pause_ns": 25_000_000, "total_ns": 1_500_000_000,
                 "machine": {"accel": "tcg", "qemu_version": "7.2"},
-                "vms": [{"name": "vm0", "memory_bytes": 512 << 20, "cpus": 1, "ram": {"file_bytes": 1000},
-                         "state": {"file_bytes": 10}, "disk": {"file_bytes": 5}}],
-                "phases": [{"name": "pause", "start_ns": 5, "duration_ns": 1000000}]}
+                "pause_includes_write": True,
+                "cost": {"data_bytes": 96 << 20, "new_bytes": 30 << 20, "stored_bytes": 10 << 20},
+                "vms": [{"name": "vm0", "memory_bytes": 512 << 20, "cpus": 1, "ram": {"data_bytes": 64 << 20},
+                         "state": {"data_bytes": 30 << 20}, "disk": {"data_bytes": 2 << 20}}],
+                "phases": [{"name": name, "start_ns": 5, "duration_ns": 1000000 * (i + 1)}
+                           for i, name in enumerate(("precopy", "pause", "ram", "resume", "store"))]}
 
     def op_restart(self, request):
         self.state = "running"
@@ -214,16 +220,48 @@ class FakeDaemon:
     def op_ckpt_show(self, request):
         if request["checkpoint"] not in [c["id"] for c in self.checkpoints]:
             raise Failure(errno.ENOENT, f"there is no checkpoint '{request['checkpoint']}'")
-        return {"manifest": self.manifest(), "bytes": 123, "damaged": False}
+        return {"manifest": self.manifest(), "bytes": 123, "logical_bytes": 1 << 30, "damaged": False}
 
     def op_ckpt_verify(self, request):
         if request["checkpoint"].endswith("bad"):
-            raise Failure(errno.EBADMSG, "vm0.ram.simg is damaged")
-        return {"bytes": 42}
+            raise Failure(errno.EBADMSG, "pack 4f2a is damaged")
+        return {"bytes": 42, **({"restored": {"vms": 2, "seconds": 3.25}} if request["restore"] else {})}
 
     def op_ckpt_rm(self, request):
         self.op_ckpt_show(request)
         return {}
+
+    def op_ckpt_export(self, request):
+        fd = os.open(request["path"], os.O_WRONLY)
+        self.op_ckpt_show(request)
+        with open(fd, "wb") as file:
+            file.write(self.exported)
+        return {}
+
+    def op_ckpt_import(self, request):
+        fd = os.open(request["path"], os.O_RDONLY)
+        with open(fd, "rb") as file:
+            data = file.read()
+        if data != self.exported:
+            raise Failure(errno.EBADMSG, "the exported checkpoint is cut short")
+        self.imported = data
+        return {"checkpoint": "demo-20260301-120000-abcd"}
+
+    def op_store_prune(self, request):
+        keep = request.get("keep", 0) or 1
+        gone = [c["id"] for c in self.checkpoints[:-keep]]
+        if not request["dry_run"]:
+            self.checkpoints = self.checkpoints[-keep:]
+        return {"removed": gone, "collected": None if request["dry_run"] else self.op_store_gc(request)}
+
+    def op_store_gc(self, request):
+        return {"packs": 12, "condemned": 4, "deleted": 3, "rewritten": 2, "live_bytes": 5 << 30,
+                "freed_bytes": 3 << 20, "waiting": 1}
+
+    def op_store_stats(self, request):
+        return {"where": "s3://bucket/demo", "checkpoints": 7, "damaged": 1, "packs": 12, "pack_bytes": 2 << 30, "chunks": 1048576,
+                "chunk_bytes": 4 << 30, "logical_bytes": 96 << 30, "data_bytes": 10 << 30,
+                "index_memory_bytes": 50 << 20, "encrypted": True}
 
     # --- the agents' operations ---
 

@@ -12,14 +12,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/budget.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/fault.h"
+#include "base/idle.h"
 #include "base/io.h"
 #include "base/log.h"
 #include "base/parallel.h"
@@ -157,6 +160,94 @@ static void test_parallel(void **state)
 	assert_true(parallel_cpus() >= 1);
 }
 
+static int note_priority(size_t index, void *arg, struct err *err)
+{
+	int *priorities = arg;
+
+	(void)err;
+	priorities[index] = getpriority(PRIO_PROCESS, (id_t)gettid());
+	return 0;
+}
+
+/* Work at a lower priority is done there, and the caller keeps its own. */
+static void test_parallel_nice(void **state)
+{
+	struct err err = ERR_INIT;
+	int own = getpriority(PRIO_PROCESS, 0), priorities[50];
+	int wanted = own + 3 < 19 ? own + 3 : 19;
+	atomic_int calls = 0;
+
+	(void)state;
+	assert_int_equal(parallel_for_nice(50, 2, 3, note_priority, priorities, &err), 0);
+	for (int i = 0; i < 50; i++)
+		assert_int_equal(priorities[i], wanted);
+	assert_int_equal(getpriority(PRIO_PROCESS, 0), own);
+	assert_int_equal(parallel_for_nice(0, 2, 3, note_priority, priorities, &err), 0);
+	assert_int_equal(parallel_for_nice(1000, 1, 3, fail_at_five, &calls, &err), -EIO);
+	assert_int_equal(calls, 6);
+}
+
+/* A reading of /proc/stat of four processors. */
+static const char *stat_text(char text[256], int user, int idle, int iowait)
+{
+	snprintf(text, 256,
+		 "cpu  %d 20 30 %d %d 1 2 3 0 0\ncpu0 1 1 1 1 1 1 1 1 0 0\n"
+		 "cpu1 1\ncpu2 1\ncpu3 1\nintr 12 3\nctxt 4\n",
+		 user, idle, iowait);
+	return text;
+}
+
+static void test_idle(void **state)
+{
+	char before[256], after[256];
+
+	(void)state;
+	stat_text(before, 1000, 2000, 100);
+	assert_int_equal(idle_between(before, stat_text(after, 1000, 2040, 100), 4), 4);
+	assert_int_equal(idle_between(before, stat_text(after, 1000, 2030, 110), 4), 4);
+	assert_int_equal(idle_between(before, stat_text(after, 1020, 2020, 100), 4), 2);
+	assert_int_equal(idle_between(before, stat_text(after, 1000, 2040, 100), 3), 3);
+	assert_int_equal(idle_between(before, stat_text(after, 1040, 2000, 100), 4), 1);
+	assert_int_equal(idle_between(before, before, 4), 1);
+	assert_int_equal(idle_between("", "nonsense", 4), 1);
+	assert_true(idle_cpus(20) >= 1 && idle_cpus(20) <= parallel_cpus());
+}
+
+static void test_budget(void **state)
+{
+	static const char *const wrong[] = {"",     "much",      "12X",         "-1",
+					    "1.5G", "automatic", "99999999999T"};
+	struct budget budget = {.lock = PTHREAD_MUTEX_INITIALIZER, .limit_bytes = BUDGET_AUTO};
+	uint64_t limit = 7, left;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+		struct err err = ERR_INIT;
+
+		assert_true(budget_parse(wrong[i], &limit, &err) < 0);
+		assert_non_null(strstr(err.msg, wrong[i]));
+		assert_int_equal(limit, 7);
+	}
+	assert_int_equal(budget_parse("1500K", &limit, NULL), 0);
+	assert_int_equal(limit, 1500 << 10);
+	assert_int_equal(budget_parse("0", &limit, NULL), 0);
+	assert_int_equal(limit, 0);
+	assert_int_equal(budget_parse("auto", &limit, NULL), 0);
+	assert_true(limit == BUDGET_AUTO);
+
+	assert_true(budget_take(&budget, 60, 100, &left));
+	assert_int_equal(left, 100);
+	assert_false(budget_take(&budget, 41, 100, &left));
+	assert_int_equal(left, 40);
+	budget.limit_bytes = 70;
+	assert_false(budget_take(&budget, 11, 100, &left));
+	assert_true(budget_take(&budget, 10, 100, &left));
+	budget_give(&budget, 60);
+	assert_false(budget_take(&budget, 61, 100, &left));
+	assert_false(budget_take(&budget, 1, 5, &left));
+	assert_int_equal(left, 0);
+}
+
 static void test_deadlines(void **state)
 {
 	(void)state;
@@ -247,6 +338,9 @@ int main(void)
 		cmocka_unit_test(test_directories),
 		cmocka_unit_test(test_short_file_is_an_error),
 		cmocka_unit_test(test_parallel),
+		cmocka_unit_test(test_parallel_nice),
+		cmocka_unit_test(test_idle),
+		cmocka_unit_test(test_budget),
 		cmocka_unit_test(test_deadlines),
 		cmocka_unit_test(test_fault_points),
 		cmocka_unit_test(test_fault_names_are_unique),

@@ -35,6 +35,9 @@ static void test_human(void **state)
 	assert_string_equal(human_duration(3400000000, text), "3.4 s");
 	assert_string_equal(human_duration(125000000000, text), "2 m 05 s");
 	assert_string_equal(human_duration(3725000000000, text), "1 h 02 m");
+	assert_string_equal(human_ratio(10, 4, text), "2.5x");
+	assert_string_equal(human_ratio(1000, 4, text), "250x");
+	assert_string_equal(human_ratio(1000, 0, text), "-");
 	setenv("TZ", "UTC", 1);
 	assert_string_equal(human_time(1772366405000000000, text), "2026-03-01 12:00:05");
 	assert_string_equal(human_time(0, text), "-");

@@ -61,6 +61,26 @@ static void test_environment(void **state)
 	}
 }
 
+static void test_store_remote(void **state)
+{
+	char path[IO_PATH_MAX];
+	struct err err;
+
+	(void)state;
+	setenv("STASIS_STORE_DIR", "s3://bucket/some/where", 1);
+	assert_int_equal(paths_store_dir(path, sizeof(path), &err), 0);
+	assert_string_equal(path, "s3://bucket/some/where");
+	assert_true(paths_store_remote(path));
+	assert_false(paths_store_remote("/s3://bucket"));
+	setenv("STASIS_STORE_DIR", "ftp://host/x", 1);
+	assert_int_equal(paths_store_dir(path, sizeof(path), &err), -EINVAL);
+	assert_non_null(strstr(err.msg, "ftp://host/x"));
+	setenv("STASIS_STORE_DIR", "", 1);
+	setenv("STASIS_STATE_DIR", "/s", 1);
+	assert_int_equal(paths_store_dir(path, sizeof(path), &err), 0);
+	assert_string_equal(path, "/s/store");
+}
+
 static void test_defaults(void **state)
 {
 	bool root = geteuid() == 0;
@@ -141,6 +161,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(test_environment, clear),
+		cmocka_unit_test_setup(test_store_remote, clear),
 		cmocka_unit_test_setup(test_defaults, clear),
 		cmocka_unit_test_setup(test_socket, clear),
 		cmocka_unit_test_setup(test_programs, clear),

@@ -11,6 +11,8 @@
 #include <cmocka.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -103,15 +105,17 @@ static void test_capture_follows_ram(void **state)
 		struct err err = ERR_INIT;
 
 		ram_setup(&ram, seed);
-		assert_int_equal(ram_capture_create(ram.fd, BYTES, &capture, &err), 0);
+		assert_int_equal(ram_capture_create(ram.fd, BYTES, NULL, &capture, &err), 0);
 		for (int round = 0; round < ROUNDS; round++) {
 			for (unsigned int i = pick(&ram, 100); i > 0; i--)
 				ram_change(&ram);
-			assert_int_equal(ram_capture_pass(capture, seed % 4, &pass, &err), 0);
+			assert_int_equal(
+				ram_captures_pass(&capture, 1, seed % 4, seed % 2, &pass, &err),
+				0);
 			if (round % 8 == 7)
 				assert_captured(&ram, capture);
 		}
-		assert_int_equal(ram_capture_pass(capture, 1, &pass, &err), 0);
+		assert_int_equal(ram_captures_pass(&capture, 1, 1, 0, &pass, &err), 0);
 		assert_int_equal(pass.copied_bytes, 0);
 		assert_captured(&ram, capture);
 		ram_capture_destroy(capture);
@@ -134,8 +138,8 @@ static void test_holes_stay_holes(void **state)
 	memset(ram.map + 50 * RAM_PAGE_BYTES, 0, RAM_PAGE_BYTES);
 	assert_int_equal(ram_populated_bytes(ram.fd, &before, &err), 0);
 	assert_int_equal(before, 3 * RAM_PAGE_BYTES);
-	assert_int_equal(ram_capture_create(ram.fd, BYTES, &capture, &err), 0);
-	assert_int_equal(ram_capture_pass(capture, 2, &pass, &err), 0);
+	assert_int_equal(ram_capture_create(ram.fd, BYTES, NULL, &capture, &err), 0);
+	assert_int_equal(ram_captures_pass(&capture, 1, 2, 0, &pass, &err), 0);
 	assert_int_equal(pass.read_bytes, 3 * RAM_PAGE_BYTES);
 	assert_int_equal(pass.copied_bytes, 2 * RAM_PAGE_BYTES);
 	assert_int_equal(ram_populated_bytes(ram.fd, &after, &err), 0);
@@ -180,34 +184,131 @@ static void test_wrong_size_is_refused(void **state)
 
 	(void)state;
 	ram_setup(&ram, 1);
-	assert_int_equal(ram_capture_create(ram.fd, BYTES + RAM_PAGE_BYTES, &capture, &err),
+	assert_int_equal(ram_capture_create(ram.fd, BYTES + RAM_PAGE_BYTES, NULL, &capture, &err),
 			 -EINVAL);
-	assert_int_equal(ram_capture_create(ram.fd, 0, &capture, &err), -EINVAL);
+	assert_int_equal(ram_capture_create(ram.fd, 0, NULL, &capture, &err), -EINVAL);
 	assert_int_equal(ram_clone(ram.fd, ram.fd, BYTES / 2, 1, &err), -EINVAL);
 	ram_teardown(&ram);
 }
 
-/* Every implementation sees a difference in any single bit. */
+static void fill(struct ram *ram, unsigned char *page)
+{
+	for (unsigned int i = 0; i < RAM_PAGE_BYTES; i++)
+		page[i] = (unsigned char)pick(ram, 256);
+}
+
+/* Every implementation sees any single bit, has the same hash as the others, and copies all. */
 static void test_page_ops(void **state)
 {
+	struct ram random = {.seed = 5};
 	unsigned char *a = aligned_alloc(RAM_PAGE_BYTES, RAM_PAGE_BYTES);
 	unsigned char *b = aligned_alloc(RAM_PAGE_BYTES, RAM_PAGE_BYTES);
+	unsigned char secret[PAGE_SECRET_BYTES];
 
 	(void)state;
+	for (size_t i = 0; i < sizeof(secret); i++)
+		secret[i] = (unsigned char)pick(&random, 256);
 	for (const struct page_ops *const *ops = page_ops_all(); *ops; ops++) {
+		struct page_hash zero, hash, plain;
+
 		memset(a, 0, RAM_PAGE_BYTES);
-		memset(b, 0, RAM_PAGE_BYTES);
 		assert_true((*ops)->is_zero(a));
-		assert_true((*ops)->equal(a, b));
+		zero = (*ops)->hash(a, secret);
 		for (unsigned int bit = 0; bit < RAM_PAGE_BYTES * 8; bit += 3) {
 			a[bit / 8] = (unsigned char)(1U << (bit % 8));
 			assert_false((*ops)->is_zero(a));
-			assert_false((*ops)->equal(a, b));
+			hash = (*ops)->hash(a, secret);
+			assert_true(hash.low != zero.low && hash.high != zero.high);
 			a[bit / 8] = 0;
 		}
+		fill(&random, a);
+		hash = (*ops)->hash(a, secret);
+		plain = page_ops_plain.hash(a, secret);
+		assert_memory_equal(&hash, &plain, sizeof(hash));
+		secret[100] ^= 1;
+		hash = (*ops)->hash(a, secret);
+		assert_true(hash.low != plain.low || hash.high != plain.high);
+		memset(b, 0, RAM_PAGE_BYTES);
+		(*ops)->copy_away(b, a);
+		assert_memory_equal(a, b, RAM_PAGE_BYTES);
 	}
 	free(a);
 	free(b);
+}
+
+/* Several VMs in one pass: each staging has its own VM's RAM, and the pass tells their sums. */
+static void test_one_pass_over_many(void **state)
+{
+	enum { VMS = 5 };
+	struct ram rams[VMS];
+	struct ram_capture *captures[VMS];
+	struct ram_pass pass;
+	struct err err = ERR_INIT;
+	uint64_t populated = 0, bytes;
+
+	(void)state;
+	for (unsigned int i = 0; i < VMS; i++) {
+		ram_setup(&rams[i], 10 + i);
+		assert_int_equal(ram_capture_create(rams[i].fd, BYTES, NULL, &captures[i], &err), 0);
+	}
+	for (int round = 0; round < 10; round++) {
+		for (unsigned int i = 0; i < VMS; i++)
+			for (unsigned int n = 20 * i; n > 0; n--)
+				ram_change(&rams[i]);
+		assert_int_equal(ram_captures_pass(captures, VMS, 3, round % 3, &pass, &err),
+				 0);
+	}
+	for (unsigned int i = 0; i < VMS; i++) {
+		assert_int_equal(ram_populated_bytes(rams[i].fd, &bytes, &err), 0);
+		populated += bytes;
+	}
+	assert_int_equal(pass.read_bytes, populated);
+	for (unsigned int i = 0; i < VMS; i++) {
+		assert_captured(&rams[i], captures[i]);
+		ram_capture_destroy(captures[i]);
+		ram_teardown(&rams[i]);
+	}
+}
+
+/* Passes while somebody writes: torn pages are mended by the pass after the last write. */
+static atomic_bool writer_stop;
+
+static void *writer(void *arg)
+{
+	struct ram *ram = arg;
+
+	while (!atomic_load(&writer_stop)) {
+		unsigned int page = pick(ram, 200);
+
+		for (unsigned int i = 0; i < RAM_PAGE_BYTES; i += 8)
+			*(volatile uint64_t *)(ram->map + page * RAM_PAGE_BYTES + i) = page % 5;
+	}
+	return NULL;
+}
+
+static void test_capture_beside_a_writer(void **state)
+{
+	struct ram ram;
+	struct ram_capture *capture;
+	struct ram_pass pass;
+	struct err err = ERR_INIT;
+	pthread_t thread;
+
+	(void)state;
+	ram_setup(&ram, 3);
+	assert_int_equal(ram_capture_create(ram.fd, BYTES, NULL, &capture, &err), 0);
+	for (int round = 0; round < 5; round++) {
+		atomic_store(&writer_stop, false);
+		assert_int_equal(pthread_create(&thread, NULL, writer, &ram), 0);
+		for (int i = 0; i < 50; i++)
+			assert_int_equal(ram_captures_pass(&capture, 1, 2, 0, &pass, &err), 0);
+		atomic_store(&writer_stop, true);
+		pthread_join(thread, NULL);
+		assert_int_equal(ram_captures_pass(&capture, 1, 2, 0, &pass, &err), 0);
+		assert_captured(&ram, capture);
+	}
+	ram_capture_destroy(capture);
+	ram_teardown(&ram);
 }
 
 int main(void)
@@ -218,6 +319,8 @@ int main(void)
 		cmocka_unit_test(test_clone_equals),
 		cmocka_unit_test(test_wrong_size_is_refused),
 		cmocka_unit_test(test_page_ops),
+		cmocka_unit_test(test_one_pass_over_many),
+		cmocka_unit_test(test_capture_beside_a_writer),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

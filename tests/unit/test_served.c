@@ -86,12 +86,14 @@ static void checkpoint(struct fixture *f)
 	int fd;
 
 	f->state_fd = memfd_create("state", MFD_CLOEXEC);
-	ASSERT_OK(ram_capture_create(vm_ram_fd(f->guest.vm), GUEST_RAM_BYTES, &f->ram, &err));
+	ASSERT_OK(ram_capture_create(vm_ram_fd(f->guest.vm), GUEST_RAM_BYTES, NULL, &f->ram,
+				     &err));
 	ASSERT_OK(vm_disk_prepare(f->guest.vm, &err));
+	ASSERT_OK(vm_save_prepare(f->guest.vm, f->state_fd, &err));
 	ASSERT_OK(vm_pause(f->guest.vm, &err));
-	ASSERT_OK(vm_disk_switch(f->guest.vm, &err));
-	ASSERT_OK(vm_save_state(f->guest.vm, f->state_fd, &err));
-	ASSERT_OK(ram_capture_pass(f->ram, 0, &pass, &err));
+	ASSERT_OK(vm_disk_switch_all(&f->guest.vm, 1, &err));
+	ASSERT_OK(vm_save_all(&f->guest.vm, 1, &err));
+	ASSERT_OK(ram_captures_pass(&f->ram, 1, 0, 0, &pass, &err));
 	f->count = guest_counter(&f->guest);
 	ASSERT_OK(vm_resume(f->guest.vm, &err));
 	ASSERT_OK(vm_disk_frozen_path(f->guest.vm, from, sizeof(from), &err));

@@ -93,6 +93,7 @@ static void test_defaults(void **state)
 	assert_false(f->spec.rdma);
 	assert_int_equal(f->spec.file_count, 0);
 	assert_int_equal(f->spec.checkpoint_every_ms, 0);
+	assert_int_equal(f->spec.checkpoint_keep, 0);
 }
 
 static void test_all_keys(void **state)
@@ -106,7 +107,7 @@ static void test_all_keys(void **state)
 			  "  vms: 250 ; as many as can be\n\tmemory=1T\ncpus=64\nslots = 1024\n"
 			  "accel = tcg\n[image]\ndisk = my disk.qcow2\n"
 			  "packages =  nwchem-data   g++ \n[network]\nsubnet = 172.16.0.0/12\n"
-			  "mtu = 9000\nrdma = yes\n[checkpoint]\nevery = 5m\n"
+			  "mtu = 9000\nrdma = yes\n[checkpoint]\nevery = 5m\nkeep = 12\n"
 			  "[files]\n/opt/a b/c = x\n/etc/hosts.extra = /etc/hosts\n"),
 		0);
 	assert_string_equal(f->spec.name, "h2o-1");
@@ -122,6 +123,7 @@ static void test_all_keys(void **state)
 	assert_int_equal(f->spec.mtu, 9000);
 	assert_true(f->spec.rdma);
 	assert_int_equal(f->spec.checkpoint_every_ms, 300000);
+	assert_int_equal(f->spec.checkpoint_keep, 12);
 	assert_int_equal(f->spec.file_count, 2);
 	assert_string_equal(f->spec.files[0].guest_path, "/opt/a b/c");
 	snprintf(absolute, sizeof(absolute), "%s/x", f->dir);
@@ -162,6 +164,7 @@ static void test_bad_values(void **state)
 		 "every",
 		 {"", "-1", "999ms", "367d", "1w", "s", "1.5s", "5 m", "18446744073709551615",
 		  "99999999999999999999999s"}},
+		{"checkpoint", "keep", {"", "-1", "1000001", "all", "2d"}},
 	};
 	struct fixture *f = *state;
 	size_t i, j;
@@ -352,7 +355,7 @@ static void test_round_trip(void **state)
 			f,
 			"[cluster]\nvms=7\nmemory=1G\ncpus=2\naccel=kvm\n[image]\ndisk=/d\n"
 			"packages=ab cd\n[network]\nsubnet=192.168.3.0/24\nmtu=1500\nrdma=yes\n"
-			"[checkpoint]\nevery=1500ms\n[files]\n/a=/b\n/ü=/ö\n"),
+			"[checkpoint]\nevery=1500ms\nkeep=3\n[files]\n/a=/b\n/ü=/ö\n"),
 		0);
 	json = spec_to_json(&f->spec);
 	text = json_dumps(json, 0);
@@ -386,6 +389,8 @@ static const struct {
 	{"rdma", "1"},
 	{"checkpoint_every_ms", "5"},
 	{"checkpoint_every_ms", "-5"},
+	{"checkpoint_keep", "-1"},
+	{"checkpoint_keep", "1000001"},
 	{"files", "{}"},
 	{"files", "[1]"},
 	{"files", "[{\"guest\": \"/a\"}]"},

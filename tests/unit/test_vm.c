@@ -130,13 +130,14 @@ static void guest_checkpoint(struct guest *guest, struct saved *saved)
 
 	saved->state_fd = memfd_create("state", MFD_CLOEXEC);
 	snprintf(saved->disk, sizeof(saved->disk), "%s/saved.qcow2", root_dir);
-	ASSERT_OK(ram_capture_create(vm_ram_fd(guest->vm), GUEST_RAM_BYTES, &saved->ram, &err));
-	ASSERT_OK(ram_capture_pass(saved->ram, 0, &pass, &err));
+	ASSERT_OK(ram_capture_create(vm_ram_fd(guest->vm), GUEST_RAM_BYTES, NULL, &saved->ram, &err));
+	ASSERT_OK(ram_captures_pass(&saved->ram, 1, 0, 0, &pass, &err));
 	ASSERT_OK(vm_disk_prepare(guest->vm, &err));
+	ASSERT_OK(vm_save_prepare(guest->vm, saved->state_fd, &err));
 	ASSERT_OK(vm_pause(guest->vm, &err));
-	ASSERT_OK(vm_disk_switch(guest->vm, &err));
-	ASSERT_OK(vm_save_state(guest->vm, saved->state_fd, &err));
-	ASSERT_OK(ram_capture_pass(saved->ram, 0, &pass, &err));
+	ASSERT_OK(vm_disk_switch_all(&guest->vm, 1, &err));
+	ASSERT_OK(vm_save_all(&guest->vm, 1, &err));
+	ASSERT_OK(ram_captures_pass(&saved->ram, 1, 0, 0, &pass, &err));
 	saved->count = guest_counter(guest);
 	ASSERT_OK(vm_resume(guest->vm, &err));
 	guest_await_progress(guest, saved->count);
@@ -206,8 +207,9 @@ static void test_state_errors(void **state)
 
 	(void)state;
 	guest_boot(&guest, "states");
-	assert_int_equal(vm_save_state(guest.vm, state_fd, &refused), -EBUSY);
-	assert_int_equal(vm_disk_switch(guest.vm, &refused), -EIO);
+	ASSERT_OK(vm_save_prepare(guest.vm, state_fd, &err));
+	assert_int_equal(vm_save_all(&guest.vm, 1, &refused), -EBUSY);
+	assert_int_equal(vm_disk_switch_all(&guest.vm, 1, &refused), -EIO);
 	assert_int_equal(vm_disk_merge(guest.vm, deadline_in_ms(1000), &refused), -EINVAL);
 	guest_end(&guest);
 
@@ -354,10 +356,14 @@ static void controller(struct guest *guest, pid_t pid, uint64_t start_time, enum
 	rc = vm_adopt(&guest->config, pid, start_time, &guest->vm, &err);
 	for (enum instant at = AT_PREPARE; at <= last && rc == 0; at++) {
 		switch (at) {
-		case AT_PREPARE: rc = vm_disk_prepare(guest->vm, &err); break;
+		case AT_PREPARE:
+			rc = vm_disk_prepare(guest->vm, &err);
+			if (rc == 0)
+				rc = vm_save_prepare(guest->vm, state_fd, &err);
+			break;
 		case AT_PAUSE: rc = vm_pause(guest->vm, &err); break;
-		case AT_SWITCH: rc = vm_disk_switch(guest->vm, &err); break;
-		case AT_SAVE: rc = vm_save_state(guest->vm, state_fd, &err); break;
+		case AT_SWITCH: rc = vm_disk_switch_all(&guest->vm, 1, &err); break;
+		case AT_SAVE: rc = vm_save_all(&guest->vm, 1, &err); break;
 		case AT_RESUME:
 			rc = vm_resume(guest->vm, &err);
 			guest_sleep_ms(20);

@@ -359,7 +359,7 @@ int vm_disk_changes(struct vm *vm, const char *checkpoint, struct disk_changes *
 {
 	struct file_view view = {0};
 	struct disk_changes *changes;
-	uint64_t dirty_bytes;
+	uint64_t dirty_bytes = 0;
 	int rc = file_view_read(vm, &view, err);
 
 	if (rc < 0)

@@ -204,7 +204,8 @@ static int next_forget(struct vm *vm, bool exists, struct err *err)
 	return rc < 0 ? rc : disk_next_remove(&vm->config, err);
 }
 
-/* From a saved state on, QEMU does not own its disks: give them back by going on. */
+/* A VM whose state an older Stasis saved does not own its disks: it gets them back by going on.
+ */
 static int disks_reclaim(struct vm *vm, struct err *err)
 {
 	char state[32];
@@ -245,12 +246,15 @@ int vm_disk_prepare(struct vm *vm, struct err *err)
 			  NULL, err);
 }
 
-int vm_disk_switch(struct vm *vm, struct err *err)
+static json_t *switch_args(const struct vm *vm)
 {
-	return vm_command(
-		vm, "blockdev-snapshot",
-		json_pack("{s:s, s:s}", "node", QEMU_NODE_DISK, "overlay", QEMU_NODE_NEXT),
-		NULL, err);
+	(void)vm;
+	return json_pack("{s:s, s:s}", "node", QEMU_NODE_DISK, "overlay", QEMU_NODE_NEXT);
+}
+
+int vm_disk_switch_all(struct vm *const *vms, size_t count, struct err *err)
+{
+	return vm_command_all(vms, count, "blockdev-snapshot", switch_args, NULL, err);
 }
 
 int vm_disk_merge(struct vm *vm, int64_t deadline_ns, struct err *err)

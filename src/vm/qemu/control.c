@@ -2,11 +2,14 @@
 /* Control of a running QEMU: commands that explain themselves, pause, resume, usage, end. */
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/log.h"
 #include "vm/proc/proc.h"
 #include "vm/qemu/args.h"
 #include "vm/qemu/machine.h"
@@ -54,6 +57,73 @@ int vm_command(struct vm *vm, const char *command, json_t *args, json_t **ret_va
 	return rc < 0 ? vm_explain(vm, rc, err) : 0;
 }
 
+static int send_one(struct vm *vm, const char *command, vm_args_fn args, int64_t *ret_id,
+		    struct err *err)
+{
+	int rc = qmp_send(vm->qmp, command, args ? args(vm) : json_object(),
+			  deadline_in_ms(VM_COMMAND_MS), ret_id, err);
+
+	return rc < 0 ? vm_explain(vm, rc, err) : 0;
+}
+
+int vm_command_all(struct vm *const *vms, size_t count, const char *command, vm_args_fn args,
+		   json_t **ret_values, struct err *err)
+{
+	int64_t *ids = calloc(count, sizeof(*ids));
+	size_t sent = 0;
+	int first = 0;
+
+	if (!ids)
+		return err_sys(err, ENOMEM, "%s to %zu VMs", command, count);
+	for (size_t i = 0; i < count && first == 0; i++) {
+		first = send_one(vms[i], command, args, &ids[i], err);
+		sent += first == 0;
+	}
+	for (size_t i = 0; i < sent; i++) {
+		struct err own = ERR_INIT;
+		json_t *value = NULL;
+		int rc = qmp_collect(vms[i]->qmp, ids[i], command,
+				     deadline_in_ms(VM_COMMAND_MS), &value, &own);
+
+		if (rc < 0)
+			vm_explain(vms[i], rc, &own);
+		if (rc < 0 && first == 0) {
+			first = rc;
+			if (err)
+				*err = own;
+		}
+		if (ret_values)
+			ret_values[i] = value;
+		else
+			json_decref(value);
+	}
+	for (size_t i = 0; ret_values && first < 0 && i < sent; i++)
+		json_decref(ret_values[i]);
+	free(ids);
+	return first;
+}
+
+int vm_lower_cpus(struct vm *vm, struct err *err)
+{
+	int priority = getpriority(PRIO_PROCESS, (id_t)vm->pid) + VM_CPU_NICE;
+	json_t *cpus, *cpu;
+	size_t i;
+	int rc = vm_command(vm, "query-cpus-fast", json_object(), &cpus, err);
+
+	if (rc < 0)
+		return rc;
+	json_array_foreach(cpus, i, cpu)
+	{
+		json_int_t thread = json_integer_value(json_object_get(cpu, "thread-id"));
+
+		if (thread > 0 && setpriority(PRIO_PROCESS, (id_t)thread, priority) < 0)
+			log_warn("VM %s: the priority of a processor cannot be set: %s",
+				 vm->config.name, strerror(errno));
+	}
+	json_decref(cpus);
+	return 0;
+}
+
 pid_t vm_pid(const struct vm *vm)
 {
 	return vm->pid;
@@ -99,6 +169,8 @@ void vm_release(struct vm *vm)
 		close(vm->pidfd);
 	if (vm->ram_fd >= 0)
 		close(vm->ram_fd);
+	if (vm->state_fd >= 0)
+		close(vm->state_fd);
 	if (vm->pid > 0)
 		proc_reap(vm->pid);
 	free(vm);
@@ -130,6 +202,16 @@ int vm_pause(struct vm *vm, struct err *err)
 int vm_resume(struct vm *vm, struct err *err)
 {
 	return vm_command(vm, "cont", json_object(), NULL, err);
+}
+
+int vm_pause_all(struct vm *const *vms, size_t count, struct err *err)
+{
+	return vm_command_all(vms, count, "stop", NULL, NULL, err);
+}
+
+int vm_resume_all(struct vm *const *vms, size_t count, struct err *err)
+{
+	return vm_command_all(vms, count, "cont", NULL, NULL, err);
 }
 
 int vm_run_state(struct vm *vm, char *ret_state, size_t size, struct err *err)

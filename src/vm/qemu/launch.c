@@ -64,7 +64,7 @@ static int vm_alloc(const struct vm_config *config, struct vm **ret_vm, struct e
 	if (!vm)
 		return err_sys(err, ENOMEM, "VM %s", config->name);
 	vm->config = *config;
-	vm->pidfd = vm->ram_fd = -1;
+	vm->pidfd = vm->ram_fd = vm->state_fd = -1;
 	*ret_vm = vm;
 	return 0;
 }
@@ -149,6 +149,8 @@ int vm_launch(const struct vm_config *config, int ram_fd, bool incoming, struct 
 		rc = process_launch(vm, incoming, err);
 	if (rc == 0)
 		rc = monitor_connect(vm, deadline_in_ms(LAUNCH_MS), err);
+	if (rc == 0)
+		rc = vm_lower_cpus(vm, err);
 	if (rc < 0) {
 		if (vm->pidfd >= 0) {
 			vm_explain(vm, rc, err);
@@ -195,6 +197,8 @@ int vm_adopt(const struct vm_config *config, pid_t pid, uint64_t start_time, str
 	}
 	if (rc == 0)
 		rc = monitor_connect(vm, deadline_in_ms(ADOPT_MS), err);
+	if (rc == 0)
+		rc = vm_lower_cpus(vm, err);
 	if (rc == -ETIMEDOUT)
 		err_set(err, ETIMEDOUT,
 			"QEMU of VM %s does not answer on its monitor; does another program hold %s/%s?",

@@ -3,6 +3,7 @@
 #ifndef STASIS_VM_QEMU_MACHINE_H
 #define STASIS_VM_QEMU_MACHINE_H
 
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -22,12 +23,24 @@ struct vm {
 	uint64_t start_time;
 	int pidfd;
 	int ram_fd;
+	int state_fd;      /* where the state is saved next, or -1 */
+	json_int_t fd_set; /* the same file, as QEMU knows it */
 };
 
 /* qmp_execute() within VM_COMMAND_MS; when QEMU has ended, the sentence says so and cites its
  * log. */
 int vm_command(struct vm *vm, const char *command, json_t *args, json_t **ret_value,
 	       struct err *err);
+
+/* vm_command() to several VMs: all are sent before the first is waited for, and all are waited
+ * for. `args` makes each VM's arguments; NULL: there are none. The values go to ret_values
+ * unless that is NULL; after a failure there are none. */
+typedef json_t *(*vm_args_fn)(const struct vm *vm);
+int vm_command_all(struct vm *const *vms, size_t count, const char *command, vm_args_fn args,
+		   json_t **ret_values, struct err *err);
+
+/* Give the threads of the guest's processors less priority than QEMU's own. */
+int vm_lower_cpus(struct vm *vm, struct err *err);
 
 /* After a failed call: if QEMU has ended, put that and the end of its log into the sentence.
  * Returns -err->code. */

@@ -197,22 +197,38 @@ static int command_send(struct qmp *qmp, const char *command, json_t *args, int 
 	return socket_send(qmp, text, len + 1, pass_fd, command, deadline_ns, err);
 }
 
+int qmp_send(struct qmp *qmp, const char *command, json_t *args, int64_t deadline_ns,
+	     int64_t *ret_id, struct err *err)
+{
+	*ret_id = ++qmp->next_id;
+	return command_send(qmp, command, args, -1, *ret_id, deadline_ns, err);
+}
+
+int qmp_collect(struct qmp *qmp, int64_t id, const char *command, int64_t deadline_ns,
+		json_t **ret_value, struct err *err)
+{
+	return reply_wait(qmp, id, command, deadline_ns, ret_value, err);
+}
+
 int qmp_execute(struct qmp *qmp, const char *command, json_t *args, int64_t deadline_ns,
 		json_t **ret_value, struct err *err)
 {
+	return qmp_execute_fd(qmp, command, args, -1, deadline_ns, ret_value, err);
+}
+
+int qmp_execute_fd(struct qmp *qmp, const char *command, json_t *args, int fd,
+		   int64_t deadline_ns, json_t **ret_value, struct err *err)
+{
 	json_int_t id = ++qmp->next_id;
-	int rc = command_send(qmp, command, args, -1, id, deadline_ns, err);
+	int rc = command_send(qmp, command, args, fd, id, deadline_ns, err);
 
 	return rc < 0 ? rc : reply_wait(qmp, id, command, deadline_ns, ret_value, err);
 }
 
 int qmp_pass_fd(struct qmp *qmp, const char *name, int fd, int64_t deadline_ns, struct err *err)
 {
-	json_int_t id = ++qmp->next_id;
-	int rc = command_send(qmp, "getfd", json_pack("{s:s}", "fdname", name), fd, id,
-			      deadline_ns, err);
-
-	return rc < 0 ? rc : reply_wait(qmp, id, "getfd", deadline_ns, NULL, err);
+	return qmp_execute_fd(qmp, "getfd", json_pack("{s:s}", "fdname", name), fd, deadline_ns,
+			      NULL, err);
 }
 
 int qmp_wait_event(struct qmp *qmp, qmp_match_fn match, void *arg, int64_t deadline_ns,

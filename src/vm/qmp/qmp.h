@@ -31,6 +31,20 @@ void qmp_close(struct qmp *qmp); /* NULL is allowed */
 int qmp_execute(struct qmp *qmp, const char *command, json_t *args, int64_t deadline_ns,
 		json_t **ret_value, struct err *err);
 
+/*
+ * The two halves of qmp_execute(), so that commands can be under way to several QEMUs, or in
+ * one behind each other: replies come in the order of the commands and are collected in it. One
+ * that is never collected is dropped.
+ */
+int qmp_send(struct qmp *qmp, const char *command, json_t *args, int64_t deadline_ns,
+	     int64_t *ret_id, struct err *err);
+int qmp_collect(struct qmp *qmp, int64_t id, const char *command, int64_t deadline_ns,
+		json_t **ret_value, struct err *err);
+
+/* Execute a command that takes a descriptor along. */
+int qmp_execute_fd(struct qmp *qmp, const char *command, json_t *args, int fd,
+		   int64_t deadline_ns, json_t **ret_value, struct err *err);
+
 /* Give QEMU a copy of a descriptor under a name, for URIs such as fd:NAME. */
 int qmp_pass_fd(struct qmp *qmp, const char *name, int fd, int64_t deadline_ns,
 		struct err *err);

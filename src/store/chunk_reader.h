@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Reading of single chunks by id, checked, through a cache of segments. */
+#ifndef STASIS_STORE_CHUNK_READER_H
+#define STASIS_STORE_CHUNK_READER_H
+
+#include "base/err.h"
+#include "store/chunk.h"
+#include "store/index.h"
+
+struct store;
+
+/* Opened segments of recent use; shared by all threads. */
+struct segment_cache;
+struct segment_cache *segment_cache_create(void);
+void segment_cache_destroy(struct segment_cache *cache);
+
+/* One thread's. The index must be held as long as it is used. */
+struct chunk_reader;
+int chunk_reader_create(struct store *store, struct chunk_reader **ret_reader, struct err *err);
+void chunk_reader_destroy(struct chunk_reader *reader);
+
+/* The chunk's bytes, at most CHUNK_BYTES_MAX, into ret_data. One that is missing or damaged is
+ * -EBADMSG. */
+int chunk_read(struct chunk_reader *reader, const struct chunk_id *id, void *ret_data,
+	       size_t *ret_len, struct err *err);
+
+/* For those who have a chunk's bytes already: whether they are what the id says. */
+int chunk_check(struct chunk_reader *reader, const struct pack *pack, uint32_t segment,
+		const struct chunk_id *id, const void *data, size_t len, struct err *err);
+
+/* A whole segment, not through the cache; ret_raw has room for SEGMENT_RAW_MAX. */
+int chunk_reader_segment(struct chunk_reader *reader, const struct pack *pack, uint32_t segment,
+			 void *ret_raw, struct err *err);
+
+/* The sentence for an id that no pack has: -EBADMSG. */
+int chunk_missing(const struct store *store, const struct chunk_id *id, struct err *err);
+
+#endif

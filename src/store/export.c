@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* One checkpoint as one stream of bytes: head, manifest, and a pack of what it needs. Written from
+ * front to end, so that it can go into a pipe. */
+#include "store/export.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/io.h"
+#include "store/copier.h"
+#include "store/lease.h"
+#include "store/mark.h"
+#include "store/work.h"
+
+static const char magic[] = "stasis-export 1\n";
+
+size_t export_head_encode(const struct export_head *head, char ret_text[EXPORT_HEAD_MAX])
+{
+	char format[FORMAT_BYTES_MAX];
+	int len;
+
+	format_encode(&head->format, format);
+	len = snprintf(ret_text, EXPORT_HEAD_MAX, "%s%scheckpoint %s\nmanifest %" PRIu64 "\n", magic,
+		       format, head->id, head->manifest_bytes);
+	return (size_t)len;
+}
+
+/* The end of the `lines`-th line, or NULL. */
+static const char *lines_end(const char *text, int lines)
+{
+	while (lines-- > 0 && text) {
+		text = strchr(text, '\n');
+		text = text ? text + 1 : NULL;
+	}
+	return text;
+}
+
+int export_head_decode(const char *bytes, size_t len, struct export_head *ret_head,
+		       size_t *ret_len, struct err *err)
+{
+	char text[EXPORT_HEAD_MAX] = "", format[FORMAT_BYTES_MAX];
+	const char *begin = text + sizeof(magic) - 1, *end;
+	int used = 0, lines = 3;
+
+	memcpy(text, bytes, len < sizeof(text) - 1 ? len : sizeof(text) - 1);
+	if (strncmp(text, "stasis-export ", 14))
+		return err_set(err, EBADMSG, "this is not an exported checkpoint");
+	if (strncmp(text, magic, sizeof(magic) - 1))
+		return err_set(err, EPROTONOSUPPORT,
+			       "the exported checkpoint has a format that this program does not know");
+	if (strstr(begin, "cipher aes"))
+		lines = 4;
+	end = lines_end(begin, lines);
+	if (!end || (size_t)(end - begin) >= sizeof(format))
+		return err_set(err, EBADMSG, "the exported checkpoint's head is damaged");
+	snprintf(format, sizeof(format), "%.*s", (int)(end - begin), begin);
+	if (sscanf(end, "checkpoint %63s manifest %" SCNu64 "%n", ret_head->id,
+		   &ret_head->manifest_bytes, &used) != 2 ||
+	    end[used] != '\n' || ret_head->manifest_bytes > MANIFEST_BYTES_MAX)
+		return err_set(err, EBADMSG, "the exported checkpoint's head is damaged");
+	*ret_len = (size_t)(end - text) + (size_t)used + 1;
+	return format_decode(format, "exported checkpoint", &ret_head->format, err);
+}
+
+struct exporter {
+	struct store *store;
+	const struct store_work *work;
+	int fd;
+};
+
+static int export_append(const void *data, size_t len, void *arg, struct err *err)
+{
+	const struct exporter *e = arg;
+
+	return io_write_all(e->fd, data, len, err);
+}
+
+static int chunks_write(struct exporter *e, struct mark *mark, struct err *err)
+{
+	struct pack_set *set;
+	struct copier copier;
+	int rc = pack_set_create_stream(e->store, export_append, e, &set, err);
+
+	if (rc < 0)
+		return rc;
+	rc = copier_create(e->store, set, &copier, err);
+	for (size_t i = 0; i < mark->live.slot_count && rc == 0; i++) {
+		const struct chunk_id *id = &mark->live.slots[i];
+		uint8_t data[CHUNK_BYTES_MAX];
+		size_t len;
+
+		if (chunk_id_is_zero(id))
+			continue;
+		rc = chunk_read(mark->reader, id, data, &len, err);
+		if (rc == 0)
+			rc = copier_chunk(&copier, id, data, len, err);
+		work_progress(e->work, rc == 0 && len == PAGE_BYTES ? len : 0);
+	}
+	if (rc == 0)
+		rc = copier_flush(&copier, err);
+	if (rc == 0)
+		rc = pack_set_finish(set, err);
+	copier_destroy(&copier);
+	pack_set_destroy(set);
+	return rc;
+}
+
+static int head_write(const struct exporter *e, const char *id, struct err *err)
+{
+	struct export_head head = {.format = {.encrypted = e->store->crypt != NULL}};
+	CLEANUP_FREE void *manifest = NULL;
+	char object[STORE_OBJECT_MAX], text[EXPORT_HEAD_MAX];
+	size_t len;
+	int rc;
+
+	memcpy(head.format.id, e->store->id, sizeof(head.format.id));
+	if (e->store->crypt)
+		memcpy(head.format.check, e->store->crypt->check, sizeof(head.format.check));
+	snprintf(head.id, sizeof(head.id), "%s", id);
+	store_object("manifests", id, object);
+	/* As it is in the store: sealed, if that is encrypted. */
+	rc = backend_get(e->store->backend, object, MANIFEST_BYTES_MAX, &manifest, &len, err);
+	if (rc < 0)
+		return rc;
+	head.manifest_bytes = len;
+	rc = io_write_all(e->fd, text, export_head_encode(&head, text), err);
+	return rc < 0 ? rc : io_write_all(e->fd, manifest, len, err);
+}
+
+static int export_write(struct exporter *e, const char *id, struct err *err)
+{
+	CLEANUP_FREE struct manifest_stream *streams = NULL;
+	struct mark mark = {0};
+	json_t *manifest;
+	size_t count = 0;
+	int rc = store_manifest(e->store, id, &manifest, err);
+
+	if (rc < 0)
+		return rc;
+	rc = manifest_streams(manifest, &streams, &count, err);
+	json_decref(manifest);
+	if (rc == 0)
+		rc = mark_begin(e->store, &mark, err);
+	for (size_t i = 0; i < count && rc == 0; i++)
+		rc = mark_stream(&mark, &streams[i].ref, err);
+	if (rc == 0)
+		rc = head_write(e, id, err);
+	if (rc == 0)
+		rc = chunks_write(e, &mark, err);
+	mark_end(&mark);
+	return rc;
+}
+
+int store_export(struct store *store, const char *id, int fd, const struct store_work *work,
+		 struct err *err)
+{
+	struct exporter e = {.store = store, .work = work, .fd = fd};
+	struct store_lease *lease = NULL;
+	int rc = store_lease_begin(store, id, &lease, err);
+
+	if (rc < 0)
+		return rc;
+	index_hold(store->index);
+	rc = export_write(&e, id, err);
+	index_drop(store->index);
+	store_lease_end(lease);
+	return rc;
+}

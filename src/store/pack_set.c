@@ -1,0 +1,312 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Writing of packs: segments go into the pack that is open; all packs of a piece of work become
+ * durable, and known, together.
+ *
+ * Segments come from several threads and are appended under a lock, encrypted there too, as the
+ * number of a segment, which is its nonce, is its place. A pack that has grown to
+ * PACK_BYTES_MAX is ended and another one begun, except in an export, which is one pack.
+ */
+#include "store/pack_set.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "store/store_priv.h"
+
+/* The pack that is being written. */
+struct open_pack {
+	struct pack *pack;
+	struct backend_writer *writer; /* or the set's stream */
+	uint8_t header[PACK_HEADER_BYTES];
+	size_t segment_room, chunk_room;
+};
+
+struct pack_set {
+	struct store *store;
+	pack_append_fn append; /* NULL: the backend */
+	void *append_arg;
+	pthread_mutex_t lock;
+	struct open_pack open;
+	struct pack **packs; /* durable ones */
+	size_t pack_count;
+	uint64_t bytes;
+	int64_t write_ns;
+};
+
+int pack_set_create(struct store *store, struct pack_set **ret_set, struct err *err)
+{
+	return pack_set_create_stream(store, NULL, NULL, ret_set, err);
+}
+
+int pack_set_create_stream(struct store *store, pack_append_fn append, void *arg,
+			   struct pack_set **ret_set, struct err *err)
+{
+	struct pack_set *set = calloc(1, sizeof(*set));
+
+	if (!set)
+		return err_sys(err, ENOMEM, "packs");
+	set->store = store;
+	set->append = append;
+	set->append_arg = arg;
+	pthread_mutex_init(&set->lock, NULL);
+	*ret_set = set;
+	return 0;
+}
+
+static int open_append(struct pack_set *set, const void *data, size_t len, struct err *err)
+{
+	struct backend *backend = set->store->backend;
+	int64_t begin_ns = clock_mono_ns();
+	int rc = set->append ? set->append(data, len, set->append_arg, err)
+			     : backend->ops->append(set->open.writer, data, len, err);
+
+	set->write_ns += clock_mono_ns() - begin_ns;
+	set->bytes += len;
+	set->open.pack->bytes += len;
+	return rc;
+}
+
+static int open_begin(struct pack_set *set, struct err *err)
+{
+	struct backend *backend = set->store->backend;
+	struct open_pack *open = &set->open;
+	struct pack *pack = calloc(1, sizeof(*pack));
+	char object[PACK_OBJECT_MAX];
+	int rc = 0;
+
+	*open = (struct open_pack){.pack = pack};
+	if (!pack)
+		return err_sys(err, ENOMEM, "pack");
+	pack->header.encrypted = set->store->crypt != NULL;
+	if (getrandom(pack->header.id, sizeof(pack->header.id), 0) != sizeof(pack->header.id))
+		return err_sys(err, errno, "no random number for a pack");
+	pack_name(pack->header.id, pack->name);
+	if (pack->header.encrypted)
+		rc = crypt_object_key(set->store->crypt, pack->header.id, pack->key, err);
+	pack_object("packs", pack->name, object);
+	if (rc == 0 && !set->append)
+		rc = backend->ops->begin(backend, object, &open->writer, err);
+	pack_header_encode(&pack->header, open->header);
+	return rc < 0 ? rc : open_append(set, open->header, sizeof(open->header), err);
+}
+
+static void open_drop(struct pack_set *set)
+{
+	if (set->open.writer)
+		set->store->backend->ops->abort(set->open.writer);
+	pack_destroy(set->open.pack);
+	set->open = (struct open_pack){0};
+}
+
+static int grow(void **array, size_t *room, size_t need, size_t item, struct err *err)
+{
+	size_t more = *room ? *room : 256;
+	void *grown;
+
+	if (need <= *room)
+		return 0;
+	while (more < need)
+		more *= 2;
+	grown = reallocarray(*array, more, item);
+	if (!grown)
+		return err_sys(err, ENOMEM, "index of a pack");
+	*array = grown;
+	*room = more;
+	return 0;
+}
+
+/* Note the segment in the index of the open pack. */
+static int open_note(struct pack_set *set, const struct segment_image *image, struct err *err)
+{
+	struct open_pack *open = &set->open;
+	struct pack *pack = open->pack;
+	int rc = grow((void **)&pack->segments, &open->segment_room,
+		      (size_t)pack->segment_count + 1, sizeof(*pack->segments), err);
+
+	if (rc == 0)
+		rc = grow((void **)&pack->chunks, &open->chunk_room,
+			  (size_t)pack->chunk_count + image->entry.chunk_count,
+			  sizeof(*pack->chunks), err);
+	if (rc < 0)
+		return rc;
+	pack->segments[pack->segment_count] = image->entry;
+	pack->segments[pack->segment_count].first_chunk = pack->chunk_count;
+	for (uint32_t i = 0, offset = 0; i < image->entry.chunk_count; i++) {
+		struct pack_chunk *chunk = &pack->chunks[pack->chunk_count++];
+
+		*chunk = image->chunks[i];
+		chunk->segment = pack->segment_count;
+		chunk->offset = offset;
+		offset += chunk->bytes;
+	}
+	pack->segment_count++;
+	return 0;
+}
+
+static bool open_full(const struct pack_set *set, const struct segment_image *image)
+{
+	const struct pack *pack = set->open.pack;
+
+	return !set->append && (pack->bytes + image->entry.stored_bytes > PACK_BYTES_MAX ||
+				pack->segment_count == PACK_SEGMENTS_MAX ||
+				pack->chunk_count + image->entry.chunk_count > PACK_CHUNKS_MAX);
+}
+
+static int open_end(struct pack_set *set, struct err *err);
+
+static int add_locked(struct pack_set *set, struct segment_image *image, struct err *err)
+{
+	struct pack *pack;
+	int rc = 0;
+
+	if (set->open.pack && open_full(set, image))
+		rc = open_end(set, err);
+	if (rc == 0 && !set->open.pack)
+		rc = open_begin(set, err);
+	if (rc < 0)
+		return rc;
+	pack = set->open.pack;
+	image->entry.offset = pack->bytes;
+	if (pack->header.encrypted) {
+		rc = crypt_seal(pack->key, pack->segment_count, image->stored,
+				image->entry.stored_bytes, image->stored, err);
+		image->entry.stored_bytes += CRYPT_TAG_BYTES;
+	}
+	image->entry.check = pack_check_sum(image->stored, image->entry.stored_bytes);
+	if (rc == 0)
+		rc = open_append(set, image->stored, image->entry.stored_bytes, err);
+	return rc < 0 ? rc : open_note(set, image, err);
+}
+
+int pack_set_add(struct pack_set *set, struct segment_image *image, struct err *err)
+{
+	int rc;
+
+	pthread_mutex_lock(&set->lock);
+	rc = add_locked(set, image, err);
+	pthread_mutex_unlock(&set->lock);
+	return rc;
+}
+
+/* Index and footer behind the segments. */
+static int open_close(struct pack_set *set, struct err *err)
+{
+	struct pack *pack = set->open.pack;
+	size_t raw_bytes = pack_index_raw_bytes(pack->segment_count, pack->chunk_count);
+	CLEANUP_FREE uint8_t *index = malloc(raw_bytes + CRYPT_TAG_BYTES);
+	struct pack_footer footer = {
+		.index_offset = pack->bytes,
+		.index_bytes = raw_bytes,
+		.segment_count = pack->segment_count,
+		.chunk_count = pack->chunk_count,
+	};
+	uint8_t raw[PACK_FOOTER_BYTES];
+	int rc = 0;
+
+	if (!index)
+		return err_sys(err, ENOMEM, "index of a pack");
+	pack_index_encode(pack->segments, pack->segment_count, pack->chunks, pack->chunk_count,
+			  index);
+	if (pack->header.encrypted) {
+		rc = crypt_seal(pack->key, PACK_INDEX_NUMBER, index, raw_bytes, index, err);
+		footer.index_bytes += CRYPT_TAG_BYTES;
+	}
+	if (rc == 0)
+		rc = pack_footer_encode(&footer, set->open.header, index, raw, err);
+	if (rc == 0)
+		rc = open_append(set, index, footer.index_bytes, err);
+	return rc < 0 ? rc : open_append(set, raw, sizeof(raw), err);
+}
+
+/* End the open pack: it is durable afterwards, and in the set's list. */
+static int open_end(struct pack_set *set, struct err *err)
+{
+	struct backend *backend = set->store->backend;
+	struct pack **more =
+		reallocarray(set->packs, set->pack_count + 1, sizeof(struct pack *));
+	int64_t begin_ns;
+	int rc;
+
+	if (!more)
+		return err_sys(err, ENOMEM, "packs");
+	set->packs = more;
+	rc = open_close(set, err);
+	begin_ns = clock_mono_ns();
+	if (rc == 0 && !set->append)
+		rc = backend->ops->commit(TAKE_PTR(set->open.writer), err);
+	set->write_ns += clock_mono_ns() - begin_ns;
+	if (rc < 0)
+		return rc;
+	set->packs[set->pack_count++] = TAKE_PTR(set->open.pack);
+	set->open = (struct open_pack){0};
+	return 0;
+}
+
+int pack_set_finish(struct pack_set *set, struct err *err)
+{
+	int rc = 0;
+
+	pthread_mutex_lock(&set->lock);
+	/* An export has its pack even if there is nothing in it. */
+	if (!set->open.pack && set->append && set->pack_count == 0)
+		rc = open_begin(set, err);
+	if (rc == 0 && set->open.pack)
+		rc = open_end(set, err);
+	pthread_mutex_unlock(&set->lock);
+	if (rc == 0 && !set->append)
+		governor_wrote(&set->store->governor, set->bytes, set->write_ns);
+	return rc;
+}
+
+int pack_set_publish(struct pack_set *set, struct err *err)
+{
+	int rc = 0;
+
+	for (size_t i = 0; i < set->pack_count; i++) {
+		int added = index_add(set->store->index, TAKE_PTR(set->packs[i]), err);
+
+		if (rc == 0)
+			rc = added;
+	}
+	set->pack_count = 0;
+	return rc;
+}
+
+void pack_set_destroy(struct pack_set *set)
+{
+	if (!set)
+		return;
+	if (set->open.pack)
+		open_drop(set);
+	for (size_t i = 0; i < set->pack_count; i++) {
+		struct err err = ERR_INIT;
+		char object[PACK_OBJECT_MAX];
+
+		pack_object("packs", set->packs[i]->name, object);
+		if (!set->append &&
+		    set->store->backend->ops->remove(set->store->backend, object, &err) < 0)
+			log_warn("a pack that nobody needs is left for the next collection: %s",
+				 err.msg);
+		pack_destroy(set->packs[i]);
+	}
+	free(set->packs);
+	pthread_mutex_destroy(&set->lock);
+	free(set);
+}
+
+uint64_t pack_set_bytes(const struct pack_set *set)
+{
+	return set->bytes;
+}
+
+int64_t pack_set_write_ns(const struct pack_set *set)
+{
+	return set->write_ns;
+}
