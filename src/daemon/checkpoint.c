@@ -296,7 +296,8 @@ static int ckpt_commit(struct ckpt *ckpt, struct err *err)
 	return 0;
 }
 
-/* Before the layers are merged, QEMU begins to track what changes relative to this checkpoint. */
+/* Before the layers are merged, QEMU begins to track what changes relative to this checkpoint.
+ */
 static int merge_one(size_t index, void *arg, struct err *err)
 {
 	const struct ckpt *ckpt = arg;

@@ -69,8 +69,8 @@ static bool restart_quarantined(const struct restart *restart)
 	return damaged;
 }
 
-/* Where nothing is lost by a checkpoint that turns out to be damaged, its data are checked while they
- * are read; its manifest has been. */
+/* Where nothing is lost by a checkpoint that turns out to be damaged, its data are checked
+ * while they are read; its manifest has been. */
 static int restart_verify(struct restart *restart, struct err *err)
 {
 	const struct store_work work = {.progress = restart_read, .progress_arg = restart};

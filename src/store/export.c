@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* One checkpoint as one stream of bytes: head, manifest, and a pack of what it needs. Written from
- * front to end, so that it can go into a pipe. */
+/* One checkpoint as one stream of bytes: head, manifest, and a pack of what it needs. Written
+ * from front to end, so that it can go into a pipe. */
 #include "store/export.h"
 
 #include <errno.h>
@@ -24,8 +24,8 @@ size_t export_head_encode(const struct export_head *head, char ret_text[EXPORT_H
 	int len;
 
 	format_encode(&head->format, format);
-	len = snprintf(ret_text, EXPORT_HEAD_MAX, "%s%scheckpoint %s\nmanifest %" PRIu64 "\n", magic,
-		       format, head->id, head->manifest_bytes);
+	len = snprintf(ret_text, EXPORT_HEAD_MAX, "%s%scheckpoint %s\nmanifest %" PRIu64 "\n",
+		       magic, format, head->id, head->manifest_bytes);
 	return (size_t)len;
 }
 
@@ -50,8 +50,9 @@ int export_head_decode(const char *bytes, size_t len, struct export_head *ret_he
 	if (strncmp(text, "stasis-export ", 14))
 		return err_set(err, EBADMSG, "this is not an exported checkpoint");
 	if (strncmp(text, magic, sizeof(magic) - 1))
-		return err_set(err, EPROTONOSUPPORT,
-			       "the exported checkpoint has a format that this program does not know");
+		return err_set(
+			err, EPROTONOSUPPORT,
+			"the exported checkpoint has a format that this program does not know");
 	if (strstr(begin, "cipher aes"))
 		lines = 4;
 	end = lines_end(begin, lines);

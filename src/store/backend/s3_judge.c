@@ -119,6 +119,10 @@ int s3_judge_transfer(const struct s3 *s3, const struct s3_request *request, CUR
 	*ret_again = true;
 	switch (code) {
 	case CURLE_OPERATION_TIMEDOUT: error = ETIMEDOUT; break;
+	case CURLE_ABORTED_BY_CALLBACK:
+		error = ETIMEDOUT;
+		detail = "the service stands still";
+		break;
 	case CURLE_PARTIAL_FILE: error = EBADMSG; break;
 	case CURLE_WRITE_ERROR:
 		error = EBADMSG;
