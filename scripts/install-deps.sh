@@ -10,7 +10,7 @@ libzstd-dev zlib1g-dev
 libcmocka-dev scdoc python3
 libopenmpi-dev openmpi-bin libmpich-dev mpich libfabric-dev libibverbs-dev
 gfortran libglobalarrays-dev libarmci-mpi-dev libscalapack-openmpi-dev liblapack-dev libblas-dev valgrind
-qemu-system-x86 qemu-utils seabios
+qemu-system-x86 qemu-utils seabios nbdkit nbdkit-plugin-dev
 mmdebstrap uidmap e2fsprogs cpio kmod zstd xz-utils openssl debian-archive-keyring fdisk
 iproute2 procps util-linux fiu-utils nftables
 "
