@@ -156,7 +156,7 @@ static int active_reserve(const struct vm_config *config, struct err *err)
 {
 	CLEANUP_CLOSE int fd = -1;
 	struct stat st;
-	uint64_t bytes;
+	uint64_t bytes = 0;
 	int rc = active_open(config, O_RDWR, &fd, err);
 
 	if (rc == 0)
@@ -288,7 +288,7 @@ static int active_over_served(const struct vm_config *config, struct err *err)
 	json_t *json = json_pack("{s:s, s:{s:s, s:s, s:{s:s, s:s}}}", "driver", "qcow2", "file",
 				 "driver", "nbd", "export", served->export_name, "server",
 				 "type", "unix", "path", served->socket);
-	uint64_t bytes;
+	uint64_t bytes = 0;
 	int rc = vm_dir_path(config, DISK_ACTIVE, path, sizeof(path), err);
 
 	file = json ? json_dumps(json, JSON_COMPACT) : NULL;
