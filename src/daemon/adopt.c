@@ -19,6 +19,7 @@
 #include "daemon/cluster.h"
 #include "daemon/fabric.h"
 #include "daemon/loop.h"
+#include "daemon/serve.h"
 #include "vm/net/net.h"
 
 enum { HEAL_MS = 120000, ABORT_MS = 15000 };
@@ -120,6 +121,8 @@ static void adopt_running(struct cluster *cluster, const char *op)
 	cluster_configure_nodes(cluster);
 	parallel_each(cluster->spec.vms, adopt_node, cluster, &err);
 	alive = cluster_alive(cluster);
+	if (alive > 0 && serve_resume(cluster, &err) < 0)
+		log_error("cluster=%s %s", cluster->spec.name, err.msg);
 	if (alive == 0)
 		cluster_end_processes(cluster);
 	else if (cluster_heal(cluster, &err) < 0)

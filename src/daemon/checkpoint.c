@@ -44,7 +44,7 @@
 #include "daemon/retention.h"
 #include "daemon/staging.h"
 
-enum { AGENT_MS = 15000, DRAIN_MS = 30000, MERGE_MS = 300000 };
+enum { AGENT_MS = 15000, DRAIN_MS = 30000, MERGE_MS = 300000, FILL_MS = 900000 };
 
 /* Disk left beyond the checkpoint. */
 #define STORE_RESERVE_BYTES (16ULL << 20)
@@ -77,10 +77,15 @@ static int ckpt_each(struct ckpt *ckpt, parallel_fn fn, struct err *err)
 static int prepare_one(size_t index, void *arg, struct err *err)
 {
 	struct node *node = ckpt_node(arg, index);
+	int rc;
 
 	if (!node->vm || !vm_alive(node->vm))
 		return err_set(err, ESRCH, "%s does not run; restart the cluster first",
 			       node->config.name);
+	/* After a restart its disk may not have come whole yet. */
+	rc = vm_disk_fill_wait(node->vm, deadline_in_ms(FILL_MS), err);
+	if (rc < 0)
+		return rc;
 	return vm_disk_heal(node->vm, deadline_in_ms(MERGE_MS), err);
 }
 

@@ -222,8 +222,8 @@ int store_manifest(struct store *store, const char *id, json_t **ret_manifest, s
 int store_verify(struct store *store, const char *id, bool quick, const struct store_work *work,
 		 struct err *err);
 
-/* Remove a checkpoint. Its data go with the next store_gc(); those that the holder of a lease may
- * use, when that has ended. */
+/* Remove a checkpoint. Its data go with the next store_gc(); those that the holder of a lease
+ * may use, when that has ended. */
 int store_remove(struct store *store, const char *id, struct err *err);
 
 /*
@@ -245,10 +245,11 @@ int store_prune(struct store *store, const struct store_retention *retention,
 		store_id **ret_ids, size_t *ret_count, struct err *err);
 
 /*
- * Complete removals, and collect garbage: condemn packs that no manifest needs, move what is still needed out of packs
- * that are mostly dead or tiny, and delete condemned packs of which no lease is left that might
- * need them. Safe beside writers and readers of any host, and to be killed at any instant. There
- * is one at a time: -EBUSY if another one goes on, of whatever host.
+ * Complete removals, and collect garbage: condemn packs that no manifest needs, move what is
+ * still needed out of packs that are mostly dead or tiny, and delete condemned packs of which
+ * no lease is left that might need them. Safe beside writers and readers of any host, and to be
+ * killed at any instant. There is one at a time: -EBUSY if another one goes on, of whatever
+ * host.
  */
 struct store_gc_report {
 	uint64_t packs, condemned, deleted, rewritten; /* packs */

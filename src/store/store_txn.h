@@ -19,7 +19,7 @@ struct store_txn {
 	struct id_set pending;      /* chunks on their way into the packs */
 	struct stream_ref *streams; /* that the manifest may name */
 	size_t stream_count;
-	bool failed; /* a put failed: the packs lack chunks that are pending */
+	bool failed;    /* a put failed: the packs lack chunks that are pending */
 	bool published; /* or tried to, so that the manifest may be there */
 	/* Cost, see struct store_cost. */
 	atomic_uint_fast64_t logical_bytes, data_bytes, taken_bytes, new_bytes;
