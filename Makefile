@@ -30,7 +30,7 @@ bench: all
 	@bench/nwchem-vms
 	@bench/suspend
 	@bench/gate
-	@bench/checkpoint
+	@bench/engine
 
 # FUZZ_SECONDS for each fuzz target (default 60).
 fuzz: deps

@@ -63,8 +63,10 @@ def ours(cell):
     phases = {phase["name"]: phase["duration_ns"] / 1e6 for phase in manifest["phases"]}
     starts = {phase["name"]: phase["start_ns"] / 1e6 for phase in manifest["phases"]}
     total = ((committed or [end])[0] - begin) * 1e3
-    phases["commit"] = total - starts["commit"]  # the manifest cannot hold the time of its own commit
-    size = {kind: sum(vm[kind]["file_bytes"] for vm in manifest["vms"]) for kind in ("ram", "state", "disk")}
+    if "commit" in starts:
+        phases["commit"] = total - starts["commit"]  # the manifest cannot hold the time of its own commit
+    size = {kind: sum(vm[kind].get("file_bytes", 0) for vm in manifest["vms"]) for kind in ("ram", "state", "disk")}
+    cost = manifest.get("cost")
     whole, longest = pause_of(stops(cell.monitors))
     check(manifest["pause_ns"] / 1e6 > whole - CLOCKS_AGREE_MS, "the manifest says that VMs were stopped for %.1f ms, QEMU's "
           "events say %.1f ms" % (manifest["pause_ns"] / 1e6, whole))
@@ -76,10 +78,11 @@ def ours(cell):
         "capture_ms": starts["resume"] - (starts["pause"] + phases["pause"]),
         "total_ms": total,
         "settled_ms": (end - begin) * 1e3,
-        "bytes": size["ram"] + size["state"],
+        "bytes": cost["stored_bytes"] if cost else size["ram"] + size["state"],
         "disk_bytes": size["disk"],
+        "cost": cost,
         "phases_ms": phases,
-        "pause_includes_write": manifest["pause_includes_write"],
+        "pause_includes_write": manifest.get("pause_includes_write", False),
     }
 
 
