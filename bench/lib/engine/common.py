@@ -54,7 +54,7 @@ class Results:
 
     def sample(self, section, kind, **values):
         self.samples.append({"section": section, "kind": kind, **values})
-        return values
+        return self.samples[-1]
 
     def accept(self, section, what, asked, limit, measured, unit="", at_most=True):
         """One line of the issue. limit: the number asked; or, where each sample has its own, a list beside measured."""
@@ -68,12 +68,13 @@ class Results:
         return met
 
     def skip(self, section, what, reason):
+        reason = " ".join(str(reason).split())
         say("  %s: %s skipped: %s" % (section, what, reason))
-        self.skipped.append({"section": section, "what": what, "reason": str(reason)})
+        self.skipped.append({"section": section, "what": what, "reason": reason})
 
     def untold(self, section, what, asked, reason):
         """A line of the issue that could not be measured."""
-        self.lines.append({"section": section, "what": what, "asked": asked, "met": None, "reason": str(reason)})
+        self.lines.append({"section": section, "what": what, "asked": asked, "met": None, "reason": " ".join(str(reason).split())})
 
 
 class Bench:
