@@ -20,7 +20,7 @@ LEVEL = 1
 GIB = 1 << 30
 DISK, DISK_QUICK = 20 * GIB, 6 * GIB
 CHUNK = 64 * MIB
-BLK_DEVICE = "blk0"
+BLK_DEVICE = "/machine/peripheral/blk0/virtio-backend"
 PASSES = 5
 
 
@@ -28,11 +28,28 @@ def read_and_decompress(bench, host, checkpoint, packed):
     """THE HOOK for the store's own program: seconds of reading and decompressing a checkpoint's RAM and nothing else.
 
     Until the store brings a program that does this with its own files (then: run it here on host.dir/store and the checkpoint),
-    the same contents are taken: distinct pages of the VMs' RAM, zstd -1, frames of 256 KiB, in one file. Returns
-    ([seconds into scratch memory], [seconds into fresh memory], words that say what was done)."""
-    done = bench.helper("hashzip", "expand", bench.cores, PASSES, packed)
-    return [ns / 1e9 for ns in done["scratch_ns"]], [ns / 1e9 for ns in done["fresh_ns"]], \
-        "distinct pages of the same RAM, zstd -%d in frames of 256 KiB, %d threads" % (LEVEL, bench.cores)
+    the same contents are taken, zstd -1 in frames of 256 KiB in one file: the pages of each VM's RAM into fresh memory, as a
+    restart must have them ("each"), and each content that any VM has once, into memory that is there already ("once")."""
+    found = {}
+    for kind, path in packed.items():
+        done = bench.helper("hashzip", "expand", bench.cores, PASSES, path)
+        found[kind] = {"scratch_s": [ns / 1e9 for ns in done["scratch_ns"]], "fresh_s": [ns / 1e9 for ns in done["fresh_ns"]]}
+    return {"each_s": min(found["each"]["fresh_s"]), "once_s": min(found["once"]["scratch_s"]), "passes": found}
+
+
+ALONE = (("each_s", "each VM's pages into fresh memory"), ("once_s", "each content once, into scratch memory"))
+
+
+def pack(bench, dumps):
+    """The dumps' pages, compressed, as read_and_decompress wants them."""
+    each, once = (os.path.join(bench.dir, name) for name in ("each.packed", "once.packed"))
+    bench.helper("hashzip", "pack", LEVEL, once, *dumps)
+    with open(each, "wb") as all_of_them:
+        for dump in dumps:
+            bench.helper("hashzip", "pack", LEVEL, each + ".one", dump)
+            with open(each + ".one", "rb") as file:
+                all_of_them.write(file.read())
+    return {"each": each, "once": once}
 
 
 def one_restart(host, name, checkpoint):
@@ -51,33 +68,30 @@ def phases_text(samples):
 
 def small(bench, rounds):
     title = "%d × %d MiB" % (VMS, MEMORY // MIB)
-    samples, packed = [], os.path.join(bench.dir, "packed")
+    samples = []
     with Host() as host:
         host.up("small", vms=VMS, memory="%dM" % (MEMORY // MIB))
         with guests.Guests(host, "small") as cluster:
             guests.settle()
             checkpoint = host.json("checkpoint", "small")["manifest"]["id"]
             dumps = cluster.dump_now(os.path.join(bench.dir, "dump"))
-        content = bench.helper("hashzip", "pack", LEVEL, packed, *dumps)
+        packed = pack(bench, dumps)
         for number in range(rounds + 1):
             sample = one_restart(host, "small", checkpoint)
-            scratch, fresh, words = read_and_decompress(bench, host, checkpoint, packed)
+            alone = read_and_decompress(bench, host, checkpoint, packed)
             if number == 0:
                 continue
-            samples.append(bench.results.sample(NAME, "small", round=number, alone_scratch_s=scratch, alone_fresh_s=fresh,
-                                                alone_s=min(scratch), packed=content, **sample))
-            say("  round %d: %.3f s by the command, %.3f s by the daemon; alone %.3f s (fresh memory %.3f s)" % (
-                number, sample["command_s"], sample["daemon_s"] or 0, min(scratch), min(fresh)))
+            samples.append(bench.results.sample(NAME, "small", round=number, **alone, **sample))
+            say("  round %d: %.3f s by the command, %.3f s by the daemon; alone %.3f s and %.3f s" % (
+                number, sample["command_s"], sample["daemon_s"] or 0, alone["each_s"], alone["once_s"]))
     print("\n%s from a warm page cache: the command %s, the daemon %s" % (
         title, of([s["command_s"] for s in samples], "s"), of([s["daemon_s"] for s in samples if s["daemon_s"] is not None], "s")))
     print("  phases, ms: %s" % phases_text(samples))
-    print("  reading and decompressing alone (%s): %s into scratch memory, %s into fresh memory, best of %d each round" % (
-        words, of([s["alone_s"] for s in samples], "s"), of([min(s["alone_fresh_s"]) for s in samples], "s"), PASSES))
+    print("  reading and decompressing alone, %d threads, best of %d each round: %s" % (bench.cores, PASSES, "; ".join(
+        "%s %s" % (words, of([s[key] for s in samples], "s")) for key, words in ALONE)))
     bench.results.accept(NAME, "%s, warm: running" % title, "≤ 0.6 s", LIMIT_S, [s["command_s"] for s in samples], "s")
-    bench.results.accept(NAME, "%s ÷ reading + decompressing alone" % title, "≤ 1.3", FACTOR,
-                         [s["command_s"] / s["alone_s"] for s in samples])
-    bench.results.accept(NAME, "%s ÷ the same into fresh memory" % title, "≤ 1.3", FACTOR,
-                         [s["command_s"] / min(s["alone_fresh_s"]) for s in samples])
+    for key, words in ALONE:
+        bench.results.accept(NAME, "%s ÷ alone: %s" % (title, words), "≤ 1.3", FACTOR, [s["command_s"] / s[key] for s in samples])
 
 
 def large_base(bench, size):
