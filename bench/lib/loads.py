@@ -55,7 +55,8 @@ class Pages:
     @property
     def rate_mib_s(self):
         """What each VM really rewrote in a second since mark(), on average."""
-        rates = [(self._last(job)[2] - written) / (time.monotonic() - since) for job, (since, written) in zip(self.jobs, self.marked)]
+        rates = [(self._last(job)[2] - written) / (time.monotonic() - since)
+                 for job, (since, written) in zip(self.jobs, self.marked)]
         return sum(rates) / len(rates)
 
     def check(self):

@@ -249,8 +249,9 @@ class Libvirt:
         tcg = self.accel == "tcg"
         text = DOMAIN.format(
             type="qemu" if tcg else "kvm", name=name, memory=memory, machine="q35", kernel=path["kernel"],
-            initrd=path["initrd"], cmdline=self.image["cmdline"], tcg="<tcg><tb-cache unit='MiB'>64</tb-cache></tcg>" if tcg else "",
-            cpu="maximum" if tcg else "host-passthrough", emulator=os.environ.get("STASIS_QEMU") or shutil.which("qemu-system-x86_64"),
+            initrd=path["initrd"], cmdline=self.image["cmdline"],
+            tcg="<tcg><tb-cache unit='MiB'>64</tb-cache></tcg>" if tcg else "", cpu="maximum" if tcg else "host-passthrough",
+            emulator=os.environ.get("STASIS_QEMU") or shutil.which("qemu-system-x86_64"),
             disk=disk, console=os.path.join(place, "console.log"), channel=channel)
         xml = os.path.join(place, "domain.xml")
         with open(xml, "w") as file:

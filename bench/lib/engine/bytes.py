@@ -11,7 +11,7 @@ import virsh
 from harness import Host
 
 from . import common, guests, pause
-from .common import MIB, Skipped, disk_bytes, figure, run as run_command, say, spread, timed
+from .common import MIB, disk_bytes, figure, run as run_command, say, spread, timed
 
 NAME = "bytes"
 VMS, MEMORY = 4, 256 * MIB
@@ -27,7 +27,8 @@ class Restic:
 
     def __init__(self, top):
         self.repo = os.path.join(top, "restic")
-        self.env = dict(os.environ, RESTIC_PASSWORD="bench", RESTIC_REPOSITORY=self.repo, RESTIC_CACHE_DIR=os.path.join(top, "rcache"))
+        self.env = dict(os.environ, RESTIC_PASSWORD="bench", RESTIC_REPOSITORY=self.repo,
+                        RESTIC_CACHE_DIR=os.path.join(top, "rcache"))
         run_command(["restic", "init"], COMMAND_SECONDS, self.env)
 
     def put(self, directory, number):
@@ -76,8 +77,8 @@ def ours(host, cluster):
     manifest, _, _, total, _ = methods.committed(host, cluster.name)
     os.sync()
     ram = sum(vm["ram"].get("file_bytes", 0) for vm in manifest["vms"])
-    return {"method": "ours", "bytes": common.stored_bytes(manifest), "grown_bytes": disk_bytes(os.path.join(host.dir, "store")) - before,
-            "ram_bytes": ram or None, "total_s": total / 1e3, "cost": manifest.get("cost"), "checkpoint": manifest["id"]}
+    return {"method": "ours", "bytes": common.stored_bytes(manifest),
+            "grown_bytes": disk_bytes(os.path.join(host.dir, "store")) - before, "ram_bytes": ram or None, "total_s": total / 1e3, "cost": manifest.get("cost"), "checkpoint": manifest["id"]}
 
 
 def backed_up(peers, directory, number):
@@ -165,7 +166,8 @@ def virsh_round(bench, number):
         time.sleep(NWCHEM_SECONDS + 5)  # as loads.NWChem waits
         second = libvirt.save(names)
         for step, saved in (("first", first), ("second", second)):
-            note(bench, number, step, [{"method": "virsh save, %s" % packed, "bytes": saved["bytes"], "total_s": saved["total_ms"] / 1e3}])
+            note(bench, number, step, [{"method": "virsh save, %s" % packed, "bytes": saved["bytes"],
+                                        "total_s": saved["total_ms"] / 1e3}])
     finally:
         libvirt.stop()
 
@@ -181,8 +183,8 @@ def table(samples):
             if not own:
                 line += " %24s %8s  " % ("–", "")
                 continue
-            ratio = "" if method == "ours" else "×%.2f" % (spread(own)["median"] / spread(base)["median"])
-            line += " %24s %8s  " % (common.of(own), ratio)
+            ratio = spread(own)["median"] / spread(base)["median"]
+            line += " %24s %8s  " % (common.of(own), "" if method == "ours" else "×%.2f" % ratio)
         print(line.rstrip())
 
 
@@ -209,15 +211,14 @@ def judge(bench, samples):
         return [sample for sample in samples if (sample["kind"], sample["method"]) == (step, method)]
 
     pages = own("second", "pages alone")
-    print("  pages alone: RAM's pages that are not zero, each distinct content once, as one stream of zstd -%d; second: those that differ "
-          "from the first dump:\n    %s MiB of pages, %s MiB of distinct contents, %s MiB compressed (%s in frames of 256 KiB)" % (
+    print("  pages alone: RAM's pages that are not zero, each distinct content once, as one stream of zstd -%d; second: those that "
+          "differ from the first dump:\n    %s MiB of pages, %s MiB of distinct contents, %s MiB compressed (%s in frames of 256 KiB)" % (
               LEVEL, *(figure(spread([page[key] / MIB for page in pages])["median"])
                        for key in ("differing_bytes", "distinct_bytes", "stream_bytes", "frames_bytes"))))
-    print("  ours is RAM, device state and disks (%s); the store's files grew by %s and %s MiB%s" % (
+    print("  ours is RAM, device state and disks (%s); the store's files grew by %s and %s MiB, in the first with the image" % (
         "by the manifest's cost" if own("first", "ours")[0]["cost"] else "files of the checkpoint: this build tells no cost",
-        *(figure(spread([s["grown_bytes"] / MIB for s in own(step, "ours")])["median"]) for step in ("first", "second")),
-        ", in the first with the image"))
-    bench.results.accept(NAME, "first of %d idle %d MiB clones" % (VMS, MEMORY // MIB), "≤ 10 % of their RAM", 100 * FIRST_SHARE,
-                         [100 * s["bytes"] / (VMS * MEMORY) for s in own("first", "ours")], "%")
+        *(figure(spread([s["grown_bytes"] / MIB for s in own(step, "ours")])["median"]) for step in ("first", "second"))))
+    bench.results.accept(NAME, "first of %d idle %d MiB clones" % (VMS, MEMORY // MIB), "≤ 10 % of their RAM",
+                         100 * FIRST_SHARE, [100 * s["bytes"] / (VMS * MEMORY) for s in own("first", "ours")], "%")
     bench.results.accept(NAME, "second after %d s of NWChem ÷ compressed pages that differ" % NWCHEM_SECONDS, "≤ 1.3", SECOND_FACTOR,
                          [mine["bytes"] / page["stream_bytes"] for mine, page in zip(own("second", "ours"), pages)])

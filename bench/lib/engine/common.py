@@ -35,7 +35,10 @@ def figure(value):
     if value != value:
         return "?"
     size = abs(value)
-    return "%.0f" % value if size >= 100 else "%.1f" % value if size >= 10 else "%.2f" % value if size >= 0.1 or size == 0 else "%.2g" % value
+    for least, form in ((100, "%.0f"), (10, "%.1f"), (0.1, "%.2f")):
+        if size >= least:
+            return form % value
+    return "%.2g" % value
 
 
 def spread_text(one, unit=""):
@@ -63,8 +66,8 @@ class Results:
         met = (statistics.median(share) <= 1) if at_most else (statistics.median(share) >= 1)
         good = sum(one <= 1 if at_most else one >= 1 for one in share)
         self.lines.append({
-            "section": section, "what": what, "asked": asked, "limit": spread(limits), "varies": isinstance(limit, list), "unit": unit, "measured": spread(measured),
-            "met": met, "good": good, "of": len(measured), "share": spread(share)})
+            "section": section, "what": what, "asked": asked, "limit": spread(limits), "varies": isinstance(limit, list),
+            "unit": unit, "measured": spread(measured), "met": met, "good": good, "of": len(measured), "share": spread(share)})
         return met
 
     def skip(self, section, what, reason):

@@ -53,9 +53,9 @@ def one(bench, host, cluster, kind, old, number):
     finally:
         cluster.go_on()
     sample = bench.results.sample(
-        NAME, kind, durable_s=(total - resumed) / 1e3, total_s=total / 1e3, pause_ms=manifest["pause_ns"] / 1e6, hashed_bytes=work[0],
-        compressed_bytes=work[1], written_bytes=work[2], level=work[3], told=work[4], phases_ms=phases, cost=manifest.get("cost"),
-        beside=beside, quiet=quiet)
+        NAME, kind, durable_s=(total - resumed) / 1e3, total_s=total / 1e3, pause_ms=manifest["pause_ns"] / 1e6,
+        hashed_bytes=work[0], compressed_bytes=work[1], written_bytes=work[2], level=work[3], told=work[4], phases_ms=phases,
+        cost=manifest.get("cost"), beside=beside, quiet=quiet)
     say("  %-6s resume → commit %.2f s; alone: %.2f s beside the VMs, %.2f s quiet; writing %.2f s" % (
         kind, sample["durable_s"], beside["process_s"], quiet["process_s"], beside["write_s"]))
     return sample, now
@@ -66,9 +66,9 @@ def bound(sample, which):
 
 
 def report(bench, title, samples):
-    print("\n%s: median (min–max) of %s" % (title, "rounds"))
-    print("  %-8s %22s %16s %22s %22s %22s %18s" % ("", "resume → commit, s", "written, MiB", "hash+zip beside, s", "hash+zip quiet, s",
-                                                   "raw writing, s", "÷ bound beside"))
+    print("\n%s: median (min–max) of rounds" % title)
+    print("  %-8s %22s %16s %22s %22s %22s %18s" % (
+        "", "resume → commit, s", "written, MiB", "hash+zip beside, s", "hash+zip quiet, s", "raw writing, s", "÷ bound beside"))
     for kind in ("first", "next"):
         own = [sample for sample in samples if sample["kind"] == kind]
         if not own:

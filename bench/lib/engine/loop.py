@@ -15,10 +15,11 @@ KEEP = 5
 COUNT, COUNT_QUICK = 1000, 100
 EVERY, FROM = 50, 50
 MEMORY = "128M"
+CHANGE = "dd if=/dev/urandom of=/root/change bs=200k count=1 conv=notrunc status=none; sync"
 # What counts as flat: a slope within this share of the mean for each 100 checkpoints, or within the slope's own spread.
 FLAT = 0.02
-SERIES = (("store_bytes", "store", MIB, "MiB"), ("index_bytes", "index memory", MIB, "MiB"), ("rss_bytes", "daemon's memory", MIB, "MiB"),
-          ("fds", "open files", 1, ""), ("restart_s", "restart", 1, "s"), ("checkpoint_s", "checkpoint", 1, "s"))
+SERIES = (("store_bytes", "store", MIB, "MiB"), ("index_bytes", "index memory", MIB, "MiB"),
+          ("rss_bytes", "daemon's memory", MIB, "MiB"), ("fds", "open files", 1, ""), ("restart_s", "restart", 1, "s"), ("checkpoint_s", "checkpoint", 1, "s"))
 
 
 def command_or_skip(host, *words):
@@ -50,8 +51,8 @@ def look(bench, host, number, taken):
     """One point of the series."""
     store = os.path.join(host.dir, "store")
     pid = host.daemon_pid()
-    point = {"number": number, "store_bytes": common.disk_bytes(store), "index_bytes": index_memory(host), "rss_bytes": resident(pid),
-             "fds": host.daemon_fds(), "checkpoint_s": statistics.median(taken)}
+    point = {"number": number, "store_bytes": common.disk_bytes(store), "index_bytes": index_memory(host),
+             "rss_bytes": resident(pid), "fds": host.daemon_fds(), "checkpoint_s": statistics.median(taken)}
     host.kill_vms("loop")
     times = []
     for _ in range(3):
@@ -115,8 +116,8 @@ def run(bench):
         command_or_skip(host, "prune", "loop", "--keep", str(KEEP))
         begin = time.monotonic()
         for number in range(1, count + 1):
-            # Something changes, as in a VM that is used a little.
-            host.exec("loop:vm0", "sh", "-c", "head -c 200000 /dev/urandom >/root/change; sync")
+            # Something changes, as in a VM that is used a little; in place, so that the guest's own disk does not grow.
+            host.exec("loop:vm0", "sh", "-c", CHANGE)
             taken.append(common.timed(host.run, "checkpoint", "loop")[0])
             host.run("prune", "loop", "--keep", str(KEEP))
             if number % every == 0 or number == count:

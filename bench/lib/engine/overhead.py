@@ -47,7 +47,8 @@ unset dft:converged
 task dft energy
 """
 ENERGY = re.compile(r"Total DFT energy =\s+(-?\d+\.\d+)")
-COMMAND = "cd %s && exec mpirun --map-by node --bind-to none -x STASIS_ARMCI_TRANSPORT=%s -n %d /usr/local/bin/nwchem /root/long.nw 2>&1"
+COMMAND = ("cd %s && exec mpirun --map-by node --bind-to none -x STASIS_ARMCI_TRANSPORT=%s -n %d /usr/local/bin/nwchem "
+           "/root/long.nw 2>&1")
 
 
 class Timer:
@@ -129,7 +130,8 @@ def pairs(bench, vms, rounds):
             times = {"round": number + 1}
             for kind in ("none", "with") if number % 2 == 0 else ("with", "none"):
                 os.sync()
-                seconds, energy, taken = one_run(bench, host, cluster, vms, "%s%d" % (kind, number), interval if kind == "with" else 0)
+                seconds, energy, taken = one_run(
+                    bench, host, cluster, vms, "%s%d" % (kind, number), interval if kind == "with" else 0)
                 energies.add(tuple(energy))
                 check(len(energy) == tasks, "%d energies instead of %d" % (len(energy), tasks))
                 times[kind] = seconds
@@ -162,11 +164,13 @@ def show(bench, vms, found):
     percent = [one["percent"] for one in found] if every == INTERVAL_S else [100 * cost / INTERVAL_S for cost in each]
     words = "" if every == INTERVAL_S else " (scaled from every %d s)" % every
     if vms == 1:
-        bench.results.accept(NAME, "NWChem in one VM, a checkpoint every %d s%s" % (INTERVAL_S, words), "≤ 3 %", LIMIT_PERCENT, percent, "%")
+        bench.results.accept(NAME, "NWChem in one VM, a checkpoint every %d s%s" % (INTERVAL_S, words), "≤ 3 %", LIMIT_PERCENT,
+                             percent, "%")
     else:
         bench.results.lines.append({
-            "section": NAME, "what": "NWChem in %d VMs, a checkpoint every %d s%s" % (vms, INTERVAL_S, words), "asked": "a figure",
-            "varies": False, "measured": common.spread(percent), "unit": "%", "met": True, "figure": True, "good": 0, "of": len(percent)})
+            "section": NAME, "what": "NWChem in %d VMs, a checkpoint every %d s%s" % (vms, INTERVAL_S, words),
+            "asked": "a figure", "varies": False, "measured": common.spread(percent), "unit": "%", "met": True, "figure": True,
+            "good": 0, "of": len(percent)})
 
 
 def run(bench):

@@ -2,7 +2,6 @@
 """How long the VMs stand still: ours against the host's memory bandwidth, QEMU's migration and virsh save."""
 
 import os
-import time
 import traceback
 
 import loads
@@ -12,8 +11,7 @@ from cell import Cell, reason_to_skip
 from harness import Host, check, wait_for
 from qmp import call_all
 
-from . import common
-from .common import MIB, Skipped, figure, of, say, spread, spread_text
+from .common import MIB, Skipped, figure, of, say, spread
 
 NAME = "pause"
 BASE_MS = 15

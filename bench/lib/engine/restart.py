@@ -63,7 +63,8 @@ def one_restart(host, name, checkpoint):
 
 def phases_text(samples):
     names = list(dict.fromkeys(name for sample in samples for name in sample["phases_s"]))
-    return ", ".join("%s %s" % (name, figure(1e3 * spread([s["phases_s"].get(name, 0) for s in samples])["median"])) for name in names)
+    medians = [spread([s["phases_s"].get(name, 0) for s in samples])["median"] for name in names]
+    return ", ".join("%s %s" % (name, figure(1e3 * median)) for name, median in zip(names, medians))
 
 
 def small(bench, rounds):
