@@ -10,7 +10,7 @@ packages="
 build-essential cmake pkg-config clang-14 clang-format-14 libclang-rt-14-dev llvm-14
 libuv1-dev libjansson-dev libnbd-dev libssl-dev libsqlite3-dev libinih-dev libcurl4-openssl-dev libexpat1-dev libxxhash-dev
 libzstd-dev zlib1g-dev
-libcmocka-dev scdoc python3
+libcmocka-dev scdoc python3 spin
 libopenmpi-dev openmpi-bin libmpich-dev mpich libfabric-dev libibverbs-dev
 gfortran libglobalarrays-dev libarmci-mpi-dev libscalapack-openmpi-dev liblapack-dev libblas-dev valgrind
 qemu-system-x86 qemu-utils seabios nbdkit nbdkit-plugin-dev

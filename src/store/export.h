@@ -5,7 +5,10 @@
 
 #include "store/format.h"
 
-enum { EXPORT_HEAD_MAX = FORMAT_BYTES_MAX + 128 };
+enum {
+	EXPORT_HEAD_MAX = FORMAT_BYTES_MAX + 128,
+	EXPORT_MANIFEST_MAX = MANIFEST_BYTES_MAX + 512, /* with first line and seal */
+};
 
 struct export_head {
 	struct store_format format; /* of the store that it comes from */
