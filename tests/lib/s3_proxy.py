@@ -99,6 +99,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         md5 = self.headers.get("Content-MD5")
         if not fault and md5 and base64.b64decode(md5) != hashlib.md5(body).digest():
             fault = "Content-MD5 is not the body's"
+        proxy.tokens.add(self.headers.get("x-amz-security-token"))
         rule = proxy.note(self.command, self.path, fault)
         if fault:
             self._answer(403, {}, _error_xml("SignatureDoesNotMatch"))
@@ -205,7 +206,7 @@ class S3Proxy:
     def __init__(self, upstream, secret):
         self.upstream, self.secret = upstream, secret
         self.lock = threading.Lock()
-        self.rules, self.requests, self.faults = [], [], []
+        self.rules, self.requests, self.faults, self.tokens = [], [], [], set()
         self.server = _Server(("127.0.0.1", 0), _Handler)
         self.server.proxy = self
         self.port = self.server.server_address[1]

@@ -442,15 +442,18 @@ def test_tidy():
 def test_settings_from_files():
     """Keys, region and endpoint of a profile; the environment goes first; nothing at all is told."""
     store = Store()
-    keys = store.site.file("credentials", b"[default]\naws_access_key_id = no\naws_secret_access_key = no\n"
-                           b"[other]\naws_access_key_id=%s\naws_secret_access_key=%s\naws_session_token=tok+en/=\n"
-                           % (s3_server.KEY.encode(), s3_server.SECRET.encode()))
+    token = "tok+en/=" * 200
+    keys = store.site.file("credentials", (
+        "[default]\naws_access_key_id = no\naws_secret_access_key = no\n# a comment = no\n\n"
+        "[other]\naws_access_key_id=%s\naws_secret_access_key =  %s \r\naws_session_token=%s\n"
+        % (s3_server.KEY, s3_server.SECRET, token)).encode())
     config = store.site.file("config", b"[profile other]\nregion = eu-west-7\ns3 =\n  max_queue_size = 1\n"
                              b"endpoint_url = http://127.0.0.1:%d/\n" % store.proxy.port)
     nothing = dict.fromkeys(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION", "AWS_ENDPOINT_URL_S3"))
     store.env = settings(0, 6, AWS_SHARED_CREDENTIALS_FILE=keys, AWS_CONFIG_FILE=config, AWS_PROFILE="other", **nothing)
     store.ok("put", "packs/p", store.site.small)
     check(store.holds("packs/p", store.site.small) and not store.proxy.faults, store.proxy.faults)
+    check(token in store.proxy.tokens, "the token arrives whole")
     del store.env["AWS_SHARED_CREDENTIALS_FILE"]
     result = store.tool("list", "packs")
     check(result.returncode == 1 and b"EACCES" in result.stderr and b"~/.aws/credentials" in result.stderr, result.stderr)

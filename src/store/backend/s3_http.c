@@ -11,7 +11,13 @@
 #include "base/hex.h"
 #include "store/backend/s3_priv.h"
 
-enum { STALL_MIN_MS = 1000, STALL_MAX_MS = 20000, CONNECT_MAX_MS = 10000, ONCE_MS = 5000 };
+enum {
+	STALL_MIN_MS = 1000,
+	STALL_MAX_MS = 20000,
+	CONNECT_MAX_MS = 10000,
+	ONCE_MS = 5000,
+	EXPECT_MS = 200
+};
 
 /* What libcurl's callbacks see. */
 struct transfer {
@@ -312,6 +318,8 @@ static void options_time(struct transfer *transfer, const struct access *access,
 	transfer->moved_ns = clock_mono_ns();
 	curl_easy_setopt(handle, CURLOPT_NOSIGNAL, 1L);
 	curl_easy_setopt(handle, CURLOPT_CONNECTTIMEOUT_MS, connect_ms);
+	/* So long a service that does not answer "Expect: 100-continue" holds up a part. */
+	curl_easy_setopt(handle, CURLOPT_EXPECT_100_TIMEOUT_MS, (long)EXPECT_MS);
 	curl_easy_setopt(handle, CURLOPT_NOPROGRESS, 0L);
 	curl_easy_setopt(handle, CURLOPT_XFERINFOFUNCTION, on_progress);
 	curl_easy_setopt(handle, CURLOPT_XFERINFODATA, transfer);
