@@ -404,10 +404,12 @@ static int ckpt_commit(struct ckpt *ckpt, struct err *err)
 
 static int merge_one(size_t index, void *arg, struct err *err)
 {
+	struct vm *vm = ckpt_node(arg, index)->vm;
 	int rc = fault_hit(FAULT_CKPT_MERGE, err);
 
-	return rc < 0 ? rc
-		      : vm_disk_merge(ckpt_node(arg, index)->vm, deadline_in_ms(MERGE_MS), err);
+	if (rc == 0)
+		rc = vm_save_forget(vm, err);
+	return rc < 0 ? rc : vm_disk_merge(vm, deadline_in_ms(MERGE_MS), err);
 }
 
 static int ckpt_merge(struct ckpt *ckpt, struct err *err)
