@@ -46,10 +46,12 @@ static int heal_resume(size_t index, void *arg, struct err *err)
 static int heal_disk(size_t index, void *arg, struct err *err)
 {
 	struct node *node = &((struct cluster *)arg)->nodes[index];
+	int rc;
 
 	if (!node->vm || !vm_alive(node->vm))
 		return 0;
-	return vm_disk_heal(node->vm, deadline_in_ms(HEAL_MS), err);
+	rc = vm_save_forget(node->vm, err);
+	return rc < 0 ? rc : vm_disk_heal(node->vm, deadline_in_ms(HEAL_MS), err);
 }
 
 int cluster_heal(struct cluster *cluster, struct err *err)

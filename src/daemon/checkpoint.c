@@ -284,6 +284,8 @@ static int merge_one(size_t index, void *arg, struct err *err)
 
 	if (rc == 0)
 		rc = vm_disk_track(vm, ckpt->id, err);
+	if (rc == 0)
+		rc = vm_save_forget(vm, err);
 	return rc < 0 ? rc : vm_disk_merge(vm, deadline_in_ms(MERGE_MS), err);
 }
 

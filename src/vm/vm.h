@@ -116,10 +116,12 @@ int vm_unplug(struct vm *vm, int64_t deadline_ns, struct err *err);
 /*
  * Device state without RAM of paused VMs into a memfd each, and back into an `incoming` one.
  * Saving is in two steps: the first while the VM runs, so that the second is short (270 KB, 2
- * ms). After saving, the VMs are paused as before.
+ * ms). After saving, the VMs are paused as before. vm_save_forget() lets go of the file, in
+ * QEMU, too, and of one that an earlier daemon has left there.
  */
 int vm_save_prepare(struct vm *vm, int state_fd, struct err *err);
 int vm_save_all(struct vm *const *vms, size_t count, struct err *err);
+int vm_save_forget(struct vm *vm, struct err *err);
 int vm_load_state(struct vm *vm, int state_fd, struct err *err);
 
 /*
