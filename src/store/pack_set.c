@@ -285,17 +285,12 @@ void pack_set_destroy(struct pack_set *set)
 		return;
 	if (set->open.pack)
 		open_drop(set);
-	for (size_t i = 0; i < set->pack_count; i++) {
-		struct err err = ERR_INIT;
-		char object[PACK_OBJECT_MAX];
-
-		pack_object("packs", set->packs[i]->name, object);
-		if (!set->append &&
-		    set->store->backend->ops->remove(set->store->backend, object, &err) < 0)
-			log_warn("a pack that nobody needs is left for the next collection: %s",
-				 err.msg);
+	/* Durable ones were there for others to see, who may rely on them already. */
+	if (set->pack_count && !set->append)
+		log_info("store=%s %zu packs are left for the next collection",
+			 set->store->backend->where, set->pack_count);
+	for (size_t i = 0; i < set->pack_count; i++)
 		pack_destroy(set->packs[i]);
-	}
 	free(set->packs);
 	pthread_mutex_destroy(&set->lock);
 	free(set);

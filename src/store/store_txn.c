@@ -11,10 +11,9 @@
 #include <time.h>
 
 #include "base/cleanup.h"
-#include "base/clock.h"
 #include "base/fault.h"
 #include "base/log.h"
-#include "store/lease.h"
+#include "store/removal.h"
 
 enum { ID_TRIES = 100 };
 
@@ -34,7 +33,7 @@ static int id_make(const char *cluster, char ret_id[STORE_ID_MAX], struct err *e
 	return 0;
 }
 
-/* An id that no checkpoint has. */
+/* An id that no checkpoint has, or had and is not rid of yet. */
 static int id_find(struct store_txn *txn, struct err *err)
 {
 	for (int i = 0; i < ID_TRIES; i++) {
@@ -42,6 +41,8 @@ static int id_find(struct store_txn *txn, struct err *err)
 
 		if (rc == 0)
 			rc = store_exists(txn->store, txn->id, err);
+		if (rc == 0)
+			rc = removal_has(txn->store, txn->id, err);
 		if (rc <= 0)
 			return rc;
 	}
@@ -80,7 +81,6 @@ int store_begin(struct store *store, const char *cluster, char ret_id[STORE_ID_M
 	index_hold(store->index);
 	/* First the lease, then a look at what is condemned: see gc.c. */
 	rc = store_lease_begin(store, NULL, &txn->lease, err);
-	txn->renewed_ns = clock_mono_ns();
 	if (rc == 0)
 		rc = id_find(txn, err);
 	if (rc == 0)
@@ -99,19 +99,6 @@ void store_abort(struct store_txn *txn)
 {
 	if (txn)
 		txn_free(txn);
-}
-
-int txn_renew(struct store_txn *txn, struct err *err)
-{
-	int64_t now_ns = clock_mono_ns();
-	bool due;
-
-	pthread_mutex_lock(&txn->lock);
-	due = now_ns - txn->renewed_ns > STORE_LEASE_RENEW_S * NS_PER_S;
-	if (due)
-		txn->renewed_ns = now_ns;
-	pthread_mutex_unlock(&txn->lock);
-	return due ? store_lease_renew(txn->lease, err) : 0;
 }
 
 int txn_note_stream(struct store_txn *txn, const struct stream_ref *ref, struct err *err)
@@ -233,6 +220,7 @@ int store_publish(struct store *store, const char *id, const json_t *document, s
 
 static int commit_document(struct store_txn *txn, json_t *document, struct err *err)
 {
+	struct err fault = ERR_INIT;
 	int rc = pack_set_finish(txn->packs, err);
 
 	if (rc < 0) {
@@ -246,25 +234,27 @@ static int commit_document(struct store_txn *txn, json_t *document, struct err *
 	rc = manifest_check(document, err);
 	if (rc == 0)
 		rc = commit_check(txn, document, err);
-	/* Whoever stood still so long that others took the lease for dead must not publish. */
+	/* Whoever stood still so long that others took the lease for dead must not publish, nor
+	 * have published, if it was between this look and that. */
 	if (rc == 0)
 		rc = lease_check(txn->lease, err);
-	return rc < 0 ? rc : store_publish(txn->store, txn->id, document, err);
+	if (rc < 0)
+		return rc;
+	txn->published = true;
+	rc = store_publish(txn->store, txn->id, document, err);
+	if (rc == 0 && lease_check(txn->lease, &fault) == -ESTALE)
+		rc = err_set(err, ESTALE, "%s", fault.msg);
+	return rc;
 }
 
-/* After a failure: the manifest may be there all the same (an answer that was lost). It goes before
- * its packs go; if that cannot be had, they stay, and the next collection decides. */
-static void commit_undo(struct store_txn *txn)
+/* After a failure: the manifest may be there all the same (an answer that was lost). */
+static void commit_undo(const struct store_txn *txn)
 {
-	struct backend *backend = txn->store->backend;
 	struct err err = ERR_INIT;
-	char object[STORE_OBJECT_MAX];
+	int rc = txn->published ? store_remove(txn->store, txn->id, &err) : 0;
 
-	store_object("manifests", txn->id, object);
-	if (backend->ops->remove(backend, object, &err) == 0)
-		return;
-	log_warn("what checkpoint %s wrote is left for the next collection: %s", txn->id, err.msg);
-	pack_set_publish(txn->packs, NULL);
+	if (rc < 0 && rc != -ENOENT)
+		log_warn("checkpoint %s failed, but may be in the store: %s", txn->id, err.msg);
 }
 
 int store_commit(struct store_txn *txn, json_t *manifest, struct err *err)
