@@ -407,7 +407,10 @@ static int gc_run(struct gc *gc, struct err *err)
 		rc = packs_condemn(gc, err);
 	if (rc == 0)
 		rc = condemned_settle(gc, err);
-	return rc < 0 ? rc : marks_tidy(store, err);
+	if (rc == 0)
+		rc = marks_tidy(store, err);
+	store_tidy(store);
+	return rc;
 }
 
 /* A lease as the only collection: -EBUSY if there is another one. */

@@ -18,8 +18,16 @@
 #include "store/removal.h"
 #include "store/store_priv.h"
 
-/* What writers of other processes left is removed when it is this old. */
+/* What writers of other hosts left is removed when it is this old. */
 static const int64_t tidy_age_ns = 3600 * NS_PER_S;
+
+void store_tidy(struct store *store)
+{
+	struct err err = ERR_INIT;
+
+	if (store->backend->ops->tidy(store->backend, tidy_age_ns, &err) < 0)
+		log_warn("store=%s %s", store->backend->where, err.msg);
+}
 
 void store_object(const char *kind, const char *name, char ret_object[STORE_OBJECT_MAX])
 {
@@ -125,10 +133,10 @@ static int store_init(struct store *store, const struct store_config *config, st
 	if (rc < 0 || store->read_only)
 		return rc;
 	/* A store that cannot be written to can still be read. */
-	if (lease_list(store, NULL, &leases, &count, &fault) < 0 ||
-	    store->backend->ops->tidy(store->backend, tidy_age_ns, &fault) < 0)
+	if (lease_list(store, NULL, &leases, &count, &fault) < 0)
 		log_warn("store=%s %s", store->backend->where, fault.msg);
 	free(leases);
+	store_tidy(store);
 	rc = catalog_place(store, config->cache_dir, err);
 	if (rc < 0)
 		return rc;

@@ -42,6 +42,9 @@ struct store {
 
 /* "kind/name", for the backend. */
 enum { STORE_OBJECT_MAX = 160 };
+/* Remove what writers left that are over, or that stood still for an hour. */
+void store_tidy(struct store *store);
+
 void store_object(const char *kind, const char *name, char ret_object[STORE_OBJECT_MAX]);
 
 /* If `rc` is -ENOSPC or -EDQUOT put the store, what is being written and its size in front of

@@ -66,7 +66,8 @@ struct backend_ops {
 	/* Bytes that still fit; UINT64_MAX where nobody can tell. */
 	int (*free_bytes)(struct backend *backend, uint64_t *ret_bytes, struct err *err);
 	/* Remove what writers left that were begun more than `age_ns` ago and never ended
-	 * (temporary files, unfinished uploads). */
+	 * (temporary files, unfinished uploads), and what is known to be of processes that are
+	 * over. */
 	int (*tidy)(struct backend *backend, int64_t age_ns, struct err *err);
 	void (*close)(struct backend *backend);
 };
