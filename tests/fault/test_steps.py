@@ -10,7 +10,7 @@ import subprocess
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
-from faulty import SETTLE_SECONDS, Faulty
+from faulty import FILL, SETTLE_SECONDS, Faulty
 from harness import BUILD, alive, check, main, wait_for
 
 # Whoever fails here has a checkpoint already: the manifest is in place.
@@ -23,8 +23,6 @@ BEFORE_STOP = ("restart.begin", "restart.verify")
 # A checkpoint writes its lease, its pack, its manifest, in this order.
 LEASE, PACK, MANIFEST = 1, 2, 3
 PASSAGES = {"store.write": (PACK,), "store.fsync": (PACK, MANIFEST), "store.rename": (LEASE, PACK, MANIFEST)}
-# In a guest: a file in its memory, of which a piece stays as it is and the rest is another one each time.
-FILL = "cd /dev/shm && head -c 1000000 /dev/urandom >keep$0 && head -c 6000000 /dev/urandom >fill"
 
 
 class World:

@@ -18,6 +18,9 @@ IDLE = {"condemned": 0, "deleted": 0, "rewritten": 0, "waiting": 0, "freed_bytes
 # Objects that the store keeps open for reading; of one that was deleted the name has another end.
 OBJECT = re.compile(r"/(store|packs|manifests|leases|condemned|suspect|damaged)/[^/ ]+$")
 
+# In a guest: a file in its memory, of which a piece stays as it is and the rest is another one each time.
+FILL = "cd /dev/shm && head -c 1000000 /dev/urandom >keep$0 && head -c 6000000 /dev/urandom >fill"
+
 # What a fault point's run= action starts: it does its deed and leaves a word about it; the daemon waits for it.
 HOOK = r"""#!/bin/sh
 cd %(dir)s || exit 1
