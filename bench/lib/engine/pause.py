@@ -145,7 +145,7 @@ def virsh_samples(bench, image_dir, vms, memory, rate, rounds):
             start_pages(bench, libvirt, name, memory, rate)
         virsh_rounds(libvirt, names, 1, "warm-up", lambda: loads_go_on(libvirt, names))
         found = virsh_rounds(libvirt, names, rounds, "virsh save", lambda: loads_go_on(libvirt, names))
-        packed = libvirt.start_packed(names[0])
+        packed = libvirt.start_packed(names[0], virsh.FASTEST)
         found += virsh_rounds(libvirt, names, rounds, "virsh save, packed", lambda: loads_go_on(libvirt, names))
         for sample in found:
             sample["format"] = packed if sample["method"].endswith("packed") else "raw"
