@@ -7,6 +7,7 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "store/mark.h"
 #include "store/plan.h"
 #include "store/store_priv.h"
 #include "store/tree.h"
@@ -37,6 +38,61 @@ static int streams_check_index(struct store *store, const struct store_target *t
 	}
 	if (rc == 0)
 		chunk_reader_destroy(reader);
+	index_drop(store->index);
+	return rc;
+}
+
+/* Whether something of the pack is needed and read from there. */
+static bool pack_used(struct store *store, const struct mark *mark, const struct pack *pack)
+{
+	for (uint32_t i = 0; i < pack->chunk_count; i++) {
+		struct place place;
+
+		if (id_set_has(&mark->live, &pack->chunks[i].id) &&
+		    index_find(store->index, &pack->chunks[i].id, &place) && place.pack == pack)
+			return true;
+	}
+	return false;
+}
+
+/* The header, index and footer of a pack as they are stored now: what this process has in its
+ * memory is of no use to the next one. */
+static int pack_recheck(struct store *store, const struct pack *pack, struct err *err)
+{
+	struct pack *again;
+	int rc = pack_load(store->backend, store->crypt, pack->name, pack->bytes, &again, err);
+
+	if (rc == -ENOENT)
+		return err_set(err, EBADMSG, "pack %s is missing", pack->name);
+	if (rc < 0)
+		return rc;
+	if (again->unreadable) {
+		rc = err_set(err, EBADMSG, "pack %s is damaged: its index cannot be read",
+			     pack->name);
+		store_suspect(store, pack);
+	}
+	pack_destroy(again);
+	return rc;
+}
+
+static int packs_recheck(struct store *store, const struct store_target *targets, size_t count,
+			 struct err *err)
+{
+	CLEANUP_FREE struct pack **packs = NULL;
+	struct mark mark = {0};
+	size_t pack_count = 0;
+	int rc;
+
+	index_hold(store->index);
+	rc = mark_begin(store, &mark, err);
+	for (size_t i = 0; i < count && rc == 0; i++)
+		rc = mark_stream(&mark, &targets[i].ref, err);
+	if (rc == 0)
+		rc = index_packs(store->index, &packs, &pack_count, err);
+	for (size_t i = 0; i < pack_count && rc == 0; i++)
+		if (pack_used(store, &mark, packs[i]))
+			rc = pack_recheck(store, packs[i], err);
+	mark_end(&mark);
 	index_drop(store->index);
 	return rc;
 }
@@ -75,6 +131,8 @@ static int verify_all(struct store *store, const char *id, bool quick,
 		targets[i] = (struct store_target){streams[i].name, streams[i].ref, -1};
 	rc = quick ? streams_check_index(store, targets, count, work, err)
 		   : store_fill(store, targets, count, work, err);
+	if (rc == 0 && !quick)
+		rc = packs_recheck(store, targets, count, err);
 	if (rc == -EBADMSG)
 		images_forget(store, streams, count);
 	return rc < 0 ? err_prefix(err, "checkpoint %s", id) : 0;
