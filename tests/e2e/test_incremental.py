@@ -158,9 +158,9 @@ def test_six_checkpoints():
     world.host.run("verify", "--all")
     for each in (taken[-1], taken[CHECKPOINTS // 2], taken[0]):
         world.check_restart(each)
-        world.wait_not_served()
-        world.kill()
-        world.check_disks()
+    world.wait_not_served()
+    world.kill()
+    world.check_disks()
     world.host.run("restart", taken[-1])
     world.wait_not_served()
 
