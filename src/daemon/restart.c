@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdatomic.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,6 +29,7 @@
 #include "daemon/manifest.h"
 #include "daemon/ops.h"
 #include "daemon/restart.h"
+#include "daemon/serve.h"
 #include "daemon/template.h"
 
 enum { AGENT_MS = 60000, PART_NAME_MAX = 32 };
@@ -68,8 +70,8 @@ static bool restart_quarantined(const struct restart *restart)
 	return damaged;
 }
 
-/* Where nothing is lost by a checkpoint that turns out to be damaged, its data are checked while they
- * are read; its manifest has been. */
+/* Where nothing is lost by a checkpoint that turns out to be damaged, its data are checked
+ * while they are read; its manifest has been. */
 static int restart_verify(struct restart *restart, struct err *err)
 {
 	const struct store_work work = {.progress = restart_read, .progress_arg = restart};
@@ -136,14 +138,26 @@ static int restart_image(struct restart *restart, struct err *err)
 	return rc < 0 ? rc : cluster_set_image(restart->cluster, dir, err);
 }
 
-/* An empty file for a VM's disk layer, in a directory that has nothing else. */
-static int disk_create(const struct vm_config *config, int *ret_fd, struct err *err)
+/* A disk layer, in a directory that has nothing else: an empty file to be filled, or, of a
+ * large disk, a fresh layer over the one that is served. */
+static int disk_create(struct restart *restart, unsigned int index, int *ret_fd,
+		       struct err *err)
 {
+	struct node *node = &restart->cluster->nodes[index];
+	const struct stream_ref *disk = &restart->from->vms[index].disk;
+	const struct vm_config *config = &node->config;
 	char path[IO_PATH_MAX];
 	int rc = io_remove_all(config->dir, err);
 
+	node->config.served.socket[0] = '\0';
 	if (rc == 0)
 		rc = io_mkdir_all(config->dir, 0700, err);
+	if (rc == 0 && serve_wanted(disk)) {
+		rc = serve_start(restart->cluster, restart->id, err);
+		if (rc == 0)
+			serve_node(node, disk);
+		return rc < 0 ? rc : vm_disk_create(config, err);
+	}
 	if (rc == 0)
 		rc = io_path(path, sizeof(path), err, "%s/disk.qcow2", config->dir);
 	if (rc < 0)
@@ -165,8 +179,7 @@ static int restart_prepare(struct restart *restart, struct err *err)
 		if (restart->rams[i] < 0 || restart->states[i] < 0)
 			rc = err_sys(err, ENOMEM, "cannot create memory for vm%u", i);
 		if (rc == 0)
-			rc = disk_create(&restart->cluster->nodes[i].config, &restart->disks[i],
-					 err);
+			rc = disk_create(restart, i, &restart->disks[i], err);
 	}
 	return rc;
 }
@@ -175,48 +188,67 @@ static int rebase_one(size_t index, void *arg, struct err *err)
 {
 	const struct restart *restart = arg;
 
+	if (restart->disks[index] < 0) /* served */
+		return 0;
 	return vm_disk_rebase(&restart->cluster->nodes[index].config, err);
 }
 
-static int restart_fill(struct restart *restart, struct err *err)
+/* Fill files from the store: of each VM those whose descriptors are given. */
+static int restart_fill(struct restart *restart, const char *what, const int *fds,
+			size_t ref_offset, struct err *err)
 {
 	const struct store_work work = {.progress = restart_read, .progress_arg = restart};
 	unsigned int vms = restart->cluster->spec.vms;
-	struct store_target targets[3 * SPEC_VMS_MAX];
-	char names[3 * SPEC_VMS_MAX][PART_NAME_MAX];
-	int rc;
+	struct store_target targets[SPEC_VMS_MAX];
+	char names[SPEC_VMS_MAX][PART_NAME_MAX];
+	size_t count = 0;
+
+	for (unsigned int i = 0; i < vms; i++) {
+		const char *vm = (const char *)&restart->from->vms[i];
+
+		if (fds[i] < 0)
+			continue;
+		snprintf(names[i], sizeof(names[i]), "vm%u.%s", i, what);
+		targets[count++] = (struct store_target){
+			.name = names[i],
+			.ref = *(const struct stream_ref *)(vm + ref_offset),
+			.fd = fds[i],
+		};
+	}
+	return store_fill(the_daemon.store, targets, count, &work, err);
+}
+
+static int restart_disks(struct restart *restart, struct err *err)
+{
+	int rc = restart_prepare(restart, err);
 
 	restart->to_read_bytes = 0;
 	atomic_store(&restart->read_bytes, 0);
-	for (unsigned int i = 0; i < vms; i++) {
-		const struct manifest_vm *vm = &restart->from->vms[i];
-		const struct store_target of_vm[] = {
-			{"ram", vm->ram, restart->rams[i]},
-			{"state", vm->state, restart->states[i]},
-			{"disk", vm->disk, restart->disks[i]},
-		};
-
-		for (unsigned int j = 0; j < 3; j++) {
-			char *name = names[3 * i + j];
-
-			snprintf(name, PART_NAME_MAX, "vm%u.%s", i, of_vm[j].name);
-			targets[3 * i + j] = of_vm[j];
-			targets[3 * i + j].name = name;
-			restart->to_read_bytes += of_vm[j].ref.data_bytes;
-		}
-	}
-	rc = store_fill(the_daemon.store, targets, (size_t)3 * vms, &work, err);
-	return rc < 0 ? rc : parallel_each(vms, rebase_one, restart, err);
+	for (unsigned int i = 0; i < restart->cluster->spec.vms; i++)
+		restart->to_read_bytes +=
+			restart->from->vms[i].ram.data_bytes +
+			restart->from->vms[i].state.data_bytes +
+			(restart->disks[i] < 0 ? 0 : restart->from->vms[i].disk.data_bytes);
+	if (rc == 0)
+		rc = restart_fill(restart, "disk", restart->disks,
+				  offsetof(struct manifest_vm, disk), err);
+	if (rc == 0)
+		rc = restart_fill(restart, "state", restart->states,
+				  offsetof(struct manifest_vm, state), err);
+	return rc < 0 ? rc
+		      : parallel_each(restart->cluster->spec.vms, rebase_one, restart, err);
 }
 
 static int track_one(size_t index, void *arg, struct err *err)
 {
 	const struct restart *restart = arg;
 
+	if (restart->disks[index] < 0) /* served: it is not the checkpoint's file */
+		return 0;
 	return vm_disk_track(restart->cluster->nodes[index].vm, restart->id, err);
 }
 
-static int restart_launch(struct restart *restart, struct err *err)
+static int launch_vms(struct restart *restart, struct err *err)
 {
 	int rc = launch_network(restart->cluster, err);
 
@@ -226,6 +258,25 @@ static int restart_launch(struct restart *restart, struct err *err)
 	if (rc == 0)
 		rc = parallel_each(restart->cluster->spec.vms, track_one, restart, err);
 	return rc < 0 ? rc : cluster_save(restart->cluster, err);
+}
+
+static int fill_ram(struct restart *restart, struct err *err)
+{
+	int rc = restart_fill(restart, "ram", restart->rams, offsetof(struct manifest_vm, ram),
+			      err);
+
+	return rc < 0 ? rc : fault_hit(FAULT_RESTART_RAM, err);
+}
+
+static int launch_half(size_t index, void *arg, struct err *err)
+{
+	return index == 0 ? launch_vms(arg, err) : fill_ram(arg, err);
+}
+
+/* QEMU looks at RAM only when its state is loaded: it starts while RAM is filled. */
+static int restart_launch(struct restart *restart, struct err *err)
+{
+	return parallel_each(2, launch_half, restart, err);
 }
 
 static int restart_state(struct restart *restart, struct err *err)
@@ -252,8 +303,7 @@ static const struct restart_phase {
 } restart_phases[] = {
 	{"verify", restart_verify, FAULT_RESTART_VERIFY},
 	{"stop", restart_stop, FAULT_RESTART_STOP},
-	{"disk", restart_prepare, FAULT_RESTART_DISK},
-	{"ram", restart_fill, FAULT_RESTART_RAM},
+	{"disk", restart_disks, FAULT_RESTART_DISK},
 	{"launch", restart_launch, FAULT_RESTART_LAUNCH},
 	{"state", restart_state, FAULT_RESTART_STATE},
 	{"resume", restart_resume, FAULT_RESTART_RESUME},
@@ -374,6 +424,8 @@ static int restart_cluster(struct restart *restart, json_t *reply, struct err *e
 		snprintf(cluster->last_checkpoint, sizeof(cluster->last_checkpoint), "%s",
 			 restart->id);
 		pthread_mutex_unlock(&the_daemon.lock);
+		if (serve_follow(cluster, err) < 0)
+			log_error("cluster=%s %s", cluster->spec.name, err->msg);
 		cluster_end(cluster, message);
 		rc = cluster_save(cluster, err);
 		if (rc == 0)

@@ -22,13 +22,13 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/hex.h"
 #include "base/log.h"
 #include "base/parallel.h"
 #include "daemon/cluster.h"
 #include "daemon/digest.h"
 #include "daemon/link.h"
 #include "daemon/process.h"
-#include "store/manifest.h"
 #include "vm/net/net.h"
 #include "vm/ram/capture.h"
 
@@ -84,6 +84,37 @@ static void template_key(const struct vm_config *like, char ret_key[DIGEST_HEX_B
 	digest_end(digest, ret_key);
 }
 
+static json_t *image_ref_to_json(const struct simg_ref *ref)
+{
+	char hex[2 * SIMG_HASH_BYTES + 1];
+
+	hex_encode(ref->root, sizeof(ref->root), hex);
+	return json_pack("{s:s, s:I, s:I}", "root", hex, "logical_bytes",
+			 (json_int_t)ref->logical_bytes, "file_bytes",
+			 (json_int_t)ref->file_bytes);
+}
+
+static int image_ref_from_json(const json_t *json, struct simg_ref *ret_ref, struct err *err)
+{
+	int64_t logical_bytes, file_bytes;
+	const char *root;
+	int rc = rpc_get_str(json, "root", &root, err);
+
+	if (rc == 0)
+		rc = rpc_get_int(json, "logical_bytes", 0, SIMG_LOGICAL_MAX, &logical_bytes,
+				 err);
+	if (rc == 0)
+		rc = rpc_get_int(json, "file_bytes", 0, INT64_MAX, &file_bytes, err);
+	if (rc == 0 && (strlen(root) != 2 * sizeof(ret_ref->root) ||
+			!hex_decode(root, ret_ref->root, sizeof(ret_ref->root))))
+		rc = err_set(err, EPROTO, "member \"root\" is no hash");
+	if (rc < 0)
+		return rc;
+	ret_ref->logical_bytes = (uint64_t)logical_bytes;
+	ret_ref->file_bytes = (uint64_t)file_bytes;
+	return 0;
+}
+
 static int template_load(struct template *template, struct err *err)
 {
 	CLEANUP_FREE char *text = NULL;
@@ -100,9 +131,9 @@ static int template_load(struct template *template, struct err *err)
 	json = json_loadb(text, len, 0, NULL);
 	rc = rpc_get_int(json, "format", TEMPLATE_FORMAT, TEMPLATE_FORMAT, &format, err);
 	if (rc == 0)
-		rc = simg_ref_from_json(json_object_get(json, "ram"), &template->ram, err);
+		rc = image_ref_from_json(json_object_get(json, "ram"), &template->ram, err);
 	if (rc == 0)
-		rc = simg_ref_from_json(json_object_get(json, "state"), &template->state, err);
+		rc = image_ref_from_json(json_object_get(json, "state"), &template->state, err);
 	json_decref(json);
 	return rc;
 }
@@ -149,7 +180,7 @@ static int template_capture(const struct vm_config *config, struct vm *vm, struc
 	if (rc < 0)
 		return rc;
 	json = json_pack("{s:i,s:o,s:o}", "format", TEMPLATE_FORMAT, "ram",
-			 simg_ref_to_json(&ram_ref), "state", simg_ref_to_json(&state_ref));
+			 image_ref_to_json(&ram_ref), "state", image_ref_to_json(&state_ref));
 	text = json_dumps(json, JSON_INDENT(1));
 	json_decref(json);
 	return io_replace_file(path, text, strlen(text), 0600, err);

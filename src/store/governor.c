@@ -6,7 +6,9 @@
  * 1/(ratio × medium). Writing it raw takes 1/medium. What a level does is known from a table,
  * scaled by how this machine and its data compare with the table in the levels that were used
  * last: moving averages, so that a machine that becomes busy, or free, is noticed. While
- * everything is stored raw a segment is compressed now and then, for the same reason.
+ * everything is stored raw a segment is compressed now and then, for the same reason. Of the
+ * ratio what it is above 1 is scaled: data that cannot be compressed have none of it at any
+ * level.
  */
 #include "store/governor.h"
 
@@ -16,6 +18,9 @@ enum { FRESH = 16, TRY_EVERY = 32 }; /* a new figure's weight in the average is 
 
 /* Before anything was written: a plain disk, 500 MB/s. */
 static const double medium_guess = 0.5;
+
+/* What saves less than a twentieth is not worth a core. */
+static const double ratio_min = 1.05;
 
 /* Guest RAM without its zero pages, one core of a server of 2024, frames of 256 KiB. */
 static const struct level {
@@ -36,7 +41,7 @@ void governor_init(struct governor *governor, int level)
 		.fixed = level,
 		.write_bytes_per_ns = medium_guess,
 		.speed = 1,
-		.ratio = 1,
+		.gain = 1,
 	};
 }
 
@@ -54,7 +59,7 @@ int governor_choose(struct governor *governor, unsigned int threads)
 	pthread_mutex_lock(&governor->lock);
 	/* Higher levels are slower and store less. */
 	for (size_t i = 0; i < COUNT; i++)
-		if (levels[i].ratio * governor->ratio > 1 &&
+		if (1 + (levels[i].ratio - 1) * governor->gain >= ratio_min &&
 		    levels[i].bytes_per_ns * governor->speed * threads >=
 			    governor->write_bytes_per_ns)
 			level = levels[i].level;
@@ -80,8 +85,8 @@ void governor_compressed(struct governor *governor, int level, size_t raw_bytes,
 			continue;
 		average(&governor->speed,
 			(double)raw_bytes / (double)ns / levels[i].bytes_per_ns);
-		average(&governor->ratio,
-			(double)raw_bytes / (double)stored_bytes / levels[i].ratio);
+		average(&governor->gain,
+			((double)raw_bytes / (double)stored_bytes - 1) / (levels[i].ratio - 1));
 	}
 	pthread_mutex_unlock(&governor->lock);
 }

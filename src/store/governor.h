@@ -14,7 +14,7 @@ struct governor {
 	int fixed;                 /* a level, STORE_LEVEL_RAW or STORE_LEVEL_AUTO */
 	double write_bytes_per_ns; /* of the medium, until durable */
 	/* This machine and its data against the table in governor.c. */
-	double speed, ratio;
+	double speed, gain;
 	unsigned int raw_segments; /* stored raw since a level was last tried */
 };
 

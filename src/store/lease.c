@@ -31,8 +31,10 @@ static const char collects_prefix[] = "gc-";
 
 struct store_lease {
 	struct store *store;
+	struct store_lease *next;
 	char object[STORE_OBJECT_MAX];
 	char text[LEASE_BYTES_MAX];
+	bool lost; /* expired, and removed by another host */
 };
 
 /* Where a pid means something: this boot of this host, and this namespace of pids. */
@@ -84,6 +86,132 @@ static void lease_text(char ret_text[LEASE_BYTES_MAX])
 		 (int)getpid(), start_time(getpid()), host);
 }
 
+const char *lease_name_get(const struct store_lease *lease)
+{
+	return strchr(lease->object, '/') + 1;
+}
+
+/* Whether it is still there; one that is not is never made anew. */
+static int lease_look(struct store_lease *lease, struct err *err)
+{
+	int has = lease->lost ? 0 : backend_has(lease->store->backend, lease->object, err);
+
+	if (has == 0)
+		lease->lost = true;
+	return has;
+}
+
+int lease_check(struct store_lease *lease, struct err *err)
+{
+	struct lease_keeper *keeper = &lease->store->leases;
+	int has;
+
+	pthread_mutex_lock(&keeper->lock);
+	has = lease_look(lease, err);
+	pthread_mutex_unlock(&keeper->lock);
+	if (has == 0)
+		has = err_set(
+			err, ESTALE,
+			"the lease on the store %s is lost: this process stood still for more than "
+			"%d s",
+			lease->store->backend->where, LEASE_EXPIRES_S);
+	return has < 0 ? has : 0;
+}
+
+/* Renew all leases; lock held. */
+static void leases_renew(struct lease_keeper *keeper)
+{
+	for (struct store_lease *lease = keeper->held; lease; lease = lease->next) {
+		struct err err = ERR_INIT;
+		int rc = lease_look(lease, &err);
+
+		if (rc == 1)
+			rc = backend_put(lease->store->backend, lease->object, lease->text,
+					 strlen(lease->text), &err);
+		if (rc < 0)
+			log_warn("a lease could not be renewed: %s", err.msg);
+	}
+}
+
+static void *keeper_run(void *arg)
+{
+	struct lease_keeper *keeper = arg;
+
+	pthread_mutex_lock(&keeper->lock);
+	while (!keeper->stop) {
+		struct timespec until;
+
+		clock_gettime(CLOCK_MONOTONIC, &until);
+		until.tv_sec += LEASE_RENEW_S;
+		if (pthread_cond_timedwait(&keeper->wake, &keeper->lock, &until) == ETIMEDOUT)
+			leases_renew(keeper);
+	}
+	pthread_mutex_unlock(&keeper->lock);
+	return NULL;
+}
+
+void lease_keeper_init(struct lease_keeper *keeper)
+{
+	pthread_condattr_t attr;
+
+	pthread_mutex_init(&keeper->lock, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&keeper->wake, &attr);
+	pthread_condattr_destroy(&attr);
+}
+
+void lease_keeper_end(struct lease_keeper *keeper)
+{
+	pthread_mutex_lock(&keeper->lock);
+	keeper->stop = true;
+	pthread_cond_signal(&keeper->wake);
+	pthread_mutex_unlock(&keeper->lock);
+	if (keeper->started)
+		pthread_join(keeper->thread, NULL);
+	pthread_cond_destroy(&keeper->wake);
+	pthread_mutex_destroy(&keeper->lock);
+}
+
+/* From now on the keeper renews it; its thread is started when there is something to renew. */
+static int lease_hold(struct store_lease *lease, struct err *err)
+{
+	struct lease_keeper *keeper = &lease->store->leases;
+	int failure = 0;
+
+	pthread_mutex_lock(&keeper->lock);
+	if (!keeper->started) {
+		failure = pthread_create(&keeper->thread, NULL, keeper_run, keeper);
+		keeper->started = failure == 0;
+	}
+	if (!failure) {
+		lease->next = keeper->held;
+		keeper->held = lease;
+	}
+	pthread_mutex_unlock(&keeper->lock);
+	return failure ? err_sys(err, failure, "cannot start a thread") : 0;
+}
+
+void store_lease_end(struct store_lease *lease)
+{
+	struct lease_keeper *keeper;
+	struct store_lease **at;
+	struct err err = ERR_INIT;
+
+	if (!lease)
+		return;
+	keeper = &lease->store->leases;
+	pthread_mutex_lock(&keeper->lock);
+	for (at = &keeper->held; *at && *at != lease; at = &(*at)->next)
+		;
+	if (*at)
+		*at = lease->next;
+	pthread_mutex_unlock(&keeper->lock);
+	if (lease->store->backend->ops->remove(lease->store->backend, lease->object, &err) < 0)
+		log_warn("a lease is left until it expires: %s", err.msg);
+	free(lease);
+}
+
 int lease_begin(struct store *store, bool collects, struct store_lease **ret_lease,
 		struct err *err)
 {
@@ -104,51 +232,16 @@ int lease_begin(struct store *store, bool collects, struct store_lease **ret_lea
 	store_object("leases", name, lease->object);
 	lease_text(lease->text);
 	rc = backend_put(store->backend, lease->object, lease->text, strlen(lease->text), err);
-	if (rc < 0)
+	if (rc < 0) {
 		free(lease);
+		return rc;
+	}
+	rc = lease_hold(lease, err);
+	if (rc < 0)
+		store_lease_end(lease);
 	else
 		*ret_lease = lease;
 	return rc;
-}
-
-const char *lease_name_get(const struct store_lease *lease)
-{
-	return strchr(lease->object, '/') + 1;
-}
-
-int store_lease_renew(struct store_lease *lease, struct err *err)
-{
-	int rc = lease_check(lease, err);
-
-	return rc < 0 ? rc
-		      : backend_put(lease->store->backend, lease->object, lease->text,
-				    strlen(lease->text), err);
-}
-
-int lease_check(struct store_lease *lease, struct err *err)
-{
-	int rc = backend_has(lease->store->backend, lease->object, err);
-
-	if (rc == 0)
-		rc = err_set(
-			err, ESTALE,
-			"the lease on the store %s is lost: this process stood still for more than "
-			"%d s",
-			lease->store->backend->where, LEASE_EXPIRES_S);
-	return rc < 0 ? rc : 0;
-}
-
-void store_lease_end(struct store_lease *lease)
-{
-	struct backend *backend;
-	struct err err = ERR_INIT;
-
-	if (!lease)
-		return;
-	backend = lease->store->backend;
-	if (backend->ops->remove(backend, lease->object, &err) < 0)
-		log_warn("a lease is left until it expires: %s", err.msg);
-	free(lease);
 }
 
 int store_lease_begin(struct store *store, const char *checkpoint,

@@ -6,7 +6,7 @@
 
 #include "store/store_priv.h"
 
-enum { LEASE_NAME_MAX = 40, LEASE_EXPIRES_S = 900 };
+enum { LEASE_NAME_MAX = 40, LEASE_EXPIRES_S = 900, LEASE_RENEW_S = 60 };
 
 /* Make a lease durable; what is condemned or removed from now on waits for its end. A
  * collection's has a name by which others know it (lease_collects()). */

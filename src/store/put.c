@@ -23,7 +23,7 @@ struct put_part {
 	const struct store_source *source;
 	uint64_t first_item, blocks, base_blocks;
 	struct chunk_id *leaves, *base_leaves;
-	atomic_int_fast64_t pages; /* not all zero; with a base, more or fewer than there */
+	atomic_int_fast64_t data_bytes; /* of pages not all zero; counted from the base's on */
 };
 
 struct put {
@@ -223,28 +223,31 @@ static bool block_changed(const struct put_part *part, uint64_t block, uint32_t 
 	return false;
 }
 
-static int node_pages(const struct node_ids *node)
+/* Of a block's pages that are not all zero, the last of the stream as long as it is. */
+static int64_t node_data_bytes(const struct node_ids *node, uint64_t logical_bytes,
+			       uint64_t block)
 {
-	int count = 0;
+	int64_t bytes = 0;
 
 	for (unsigned int i = 0; i < NODE_FANOUT; i++)
-		count += !chunk_id_is_zero(&node->ids[i]);
-	return count;
+		if (!chunk_id_is_zero(&node->ids[i]))
+			bytes += tree_page_bytes(logical_bytes, block * NODE_FANOUT + i);
+	return bytes;
 }
 
-/* The base's node of a block, without what lies behind the stream's end; its pages are counted
- * off.
- */
+/* The base's node of a block, without what lies behind the stream's end; its bytes are counted
+ * off. */
 static int base_node(struct putter *p, struct put_part *part, uint64_t block,
 		     struct node_ids *ret_node, struct err *err)
 {
+	const struct stream_ref *base = part->source->base;
 	unsigned int pages = tree_pages(part->source->logical_bytes, block);
-	int rc = tree_leaf(p->reader, part->source->base, block, &part->base_leaves[block],
-			   ret_node, err);
+	int rc = tree_leaf(p->reader, base, block, &part->base_leaves[block], ret_node, err);
 
 	if (rc < 0)
 		return rc;
-	atomic_fetch_sub(&part->pages, node_pages(ret_node));
+	atomic_fetch_sub(&part->data_bytes,
+			 node_data_bytes(ret_node, base->logical_bytes, block));
 	if (pages < NODE_FANOUT)
 		memset(&ret_node->ids[pages], 0,
 		       (NODE_FANOUT - pages) * sizeof(ret_node->ids[0]));
@@ -277,7 +280,8 @@ static int block_put(struct putter *p, struct put_part *part, uint64_t block, st
 		rc = pages_put(p, data, len, source->base ? bitmap : NULL, &node, err);
 	if (rc < 0)
 		return rc;
-	atomic_fetch_add(&part->pages, node_pages(&node));
+	atomic_fetch_add(&part->data_bytes,
+			 node_data_bytes(&node, source->logical_bytes, block));
 	raw_len = node_encode(&node, raw);
 	return raw_len ? node_put(raw, raw_len, &part->leaves[block], p, err) : 0;
 }
@@ -305,9 +309,7 @@ static int put_items(struct putter *p, struct err *err)
 			break;
 		part = item_part(put, item);
 		block = item - part->first_item;
-		rc = txn_renew(put->txn, err);
-		if (rc == 0)
-			rc = block_put(p, part, block, err);
+		rc = block_put(p, part, block, err);
 		if (rc == 0)
 			work_progress(put->work, block + 1 < part->blocks
 							 ? BLOCK_BYTES
@@ -342,20 +344,20 @@ static int put_worker(size_t index, void *arg, struct err *err)
 	return rc;
 }
 
-/* The base's blocks; the pages of those that the stream has no more are counted off. */
+/* The base's blocks; those that the stream has no more are counted off. */
 static int base_prepare(struct chunk_reader *reader, struct put_part *part, struct err *err)
 {
 	const struct stream_ref *base = part->source->base;
 	int rc = tree_leaves(reader, base, &part->base_leaves, err);
 
 	part->base_blocks = tree_blocks(base->logical_bytes);
-	part->pages = (int64_t)(base->data_bytes / PAGE_BYTES);
+	part->data_bytes = (int64_t)base->data_bytes;
 	for (uint64_t block = part->blocks; rc == 0 && block < part->base_blocks; block++) {
 		struct node_ids node;
 
 		rc = tree_leaf(reader, base, block, &part->base_leaves[block], &node, err);
 		if (rc == 0)
-			part->pages -= node_pages(&node);
+			part->data_bytes -= node_data_bytes(&node, base->logical_bytes, block);
 	}
 	return rc;
 }
@@ -405,7 +407,7 @@ static int put_roots(struct put *put, struct store_part *parts, struct err *err)
 
 		*ref = (struct stream_ref){
 			.logical_bytes = part->source->logical_bytes,
-			.data_bytes = (uint64_t)part->pages * PAGE_BYTES,
+			.data_bytes = (uint64_t)part->data_bytes,
 		};
 		rc = tree_build(part->leaves, part->blocks, node_put, &p, &ref->root, err);
 		if (rc == 0)

@@ -148,6 +148,7 @@ int store_open(const struct store_config *config, struct store **ret_store, stru
 	store->read_only = config->read_only;
 	pthread_mutex_init(&store->lock, NULL);
 	governor_init(&store->governor, config->level);
+	lease_keeper_init(&store->leases);
 	store->index = index_create();
 	store->cache = segment_cache_create();
 	rc = store->index && store->cache ? store_init(store, config, err)
@@ -163,6 +164,7 @@ void store_close(struct store *store)
 {
 	if (!store)
 		return;
+	lease_keeper_end(&store->leases);
 	catalog_close(store->catalog);
 	index_destroy(store->index);
 	segment_cache_destroy(store->cache);

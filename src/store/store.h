@@ -154,12 +154,10 @@ int store_txn_adopt(struct store_txn *txn, const struct stream_ref *ref, struct 
 /* Reading. What is read under a lease stays until the lease ends, whatever is removed. */
 
 struct store_lease;
-/* `checkpoint` must exist (-ENOENT); NULL: none in particular. */
+/* `checkpoint` must exist (-ENOENT); NULL: none in particular. It is renewed by a thread of the
+ * store's, so that it lives as long as the process. */
 int store_lease_begin(struct store *store, const char *checkpoint,
 		      struct store_lease **ret_lease, struct err *err);
-/* At least every STORE_LEASE_RENEW_S. */
-enum { STORE_LEASE_RENEW_S = 60 };
-int store_lease_renew(struct store_lease *lease, struct err *err);
 void store_lease_end(struct store_lease *lease); /* NULL is allowed */
 
 /*
@@ -224,8 +222,8 @@ int store_manifest(struct store *store, const char *id, json_t **ret_manifest, s
 int store_verify(struct store *store, const char *id, bool quick, const struct store_work *work,
 		 struct err *err);
 
-/* Remove a checkpoint. Its data go with the next store_gc(); those that the holder of a lease may
- * use, when that has ended. */
+/* Remove a checkpoint. Its data go with the next store_gc(); those that the holder of a lease
+ * may use, when that has ended. */
 int store_remove(struct store *store, const char *id, struct err *err);
 
 /*
@@ -247,10 +245,11 @@ int store_prune(struct store *store, const struct store_retention *retention,
 		store_id **ret_ids, size_t *ret_count, struct err *err);
 
 /*
- * Complete removals, and collect garbage: condemn packs that no manifest needs, move what is still needed out of packs
- * that are mostly dead or tiny, and delete condemned packs of which no lease is left that might
- * need them. Safe beside writers and readers of any host, and to be killed at any instant. There
- * is one at a time: -EBUSY if another one goes on, of whatever host.
+ * Complete removals, and collect garbage: condemn packs that no manifest needs, move what is
+ * still needed out of packs that are mostly dead or tiny, and delete condemned packs of which
+ * no lease is left that might need them. Safe beside writers and readers of any host, and to be
+ * killed at any instant. There is one at a time: -EBUSY if another one goes on, of whatever
+ * host.
  */
 struct store_gc_report {
 	uint64_t packs, condemned, deleted, rewritten; /* packs */

@@ -13,6 +13,17 @@
 #include "store/index.h"
 #include "store/store.h"
 
+/* Renews the leases that this process holds. */
+struct lease_keeper {
+	pthread_mutex_t lock; /* guards what follows */
+	pthread_cond_t wake;
+	pthread_t thread;
+	bool started, stop;
+	struct store_lease *held;
+};
+void lease_keeper_init(struct lease_keeper *keeper);
+void lease_keeper_end(struct lease_keeper *keeper);
+
 struct store {
 	struct backend *backend;
 	struct crypt_secret *secret; /* NULL: not encrypted */
@@ -22,6 +33,7 @@ struct store {
 	struct index *index;
 	struct governor governor;
 	struct segment_cache *cache;
+	struct lease_keeper leases;
 
 	pthread_mutex_t lock;           /* guards the catalog */
 	char catalog_path[IO_PATH_MAX]; /* empty: in memory */

@@ -11,7 +11,6 @@
 #include <time.h>
 
 #include "base/cleanup.h"
-#include "base/clock.h"
 #include "base/fault.h"
 #include "base/log.h"
 #include "store/removal.h"
@@ -82,7 +81,6 @@ int store_begin(struct store *store, const char *cluster, char ret_id[STORE_ID_M
 	index_hold(store->index);
 	/* First the lease, then a look at what is condemned: see gc.c. */
 	rc = store_lease_begin(store, NULL, &txn->lease, err);
-	txn->renewed_ns = clock_mono_ns();
 	if (rc == 0)
 		rc = id_find(txn, err);
 	if (rc == 0)
@@ -101,19 +99,6 @@ void store_abort(struct store_txn *txn)
 {
 	if (txn)
 		txn_free(txn);
-}
-
-int txn_renew(struct store_txn *txn, struct err *err)
-{
-	int64_t now_ns = clock_mono_ns();
-	bool due;
-
-	pthread_mutex_lock(&txn->lock);
-	due = now_ns - txn->renewed_ns > STORE_LEASE_RENEW_S * NS_PER_S;
-	if (due)
-		txn->renewed_ns = now_ns;
-	pthread_mutex_unlock(&txn->lock);
-	return due ? store_lease_renew(txn->lease, err) : 0;
 }
 
 int txn_note_stream(struct store_txn *txn, const struct stream_ref *ref, struct err *err)

@@ -8,8 +8,10 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -135,9 +137,9 @@ static int kvm_check(const char *machine, const char *kernel, const char *initrd
 	return kvm_probe(machine, kernel, initrd, err);
 }
 
-int vm_machine_probe(const char *want, const char *kernel, const char *initrd,
-		     struct vm_machine *ret_machine, char *ret_why, size_t why_size,
-		     struct err *err)
+static int machine_probe(const char *want, const char *kernel, const char *initrd,
+			 struct vm_machine *ret_machine, char *ret_why, size_t why_size,
+			 struct err *err)
 {
 	struct vm_machine machine = {.accel = "tcg", .cpu = "max"};
 	struct err no_kvm = ERR_INIT;
@@ -166,4 +168,67 @@ int vm_machine_probe(const char *want, const char *kernel, const char *initrd,
 	}
 	*ret_machine = machine;
 	return 0;
+}
+
+/* What was found before: it holds as long as the program that was asked is the same file. */
+static struct memory {
+	pthread_mutex_t lock;
+	bool valid;
+	char want[8];
+	struct stat program;
+	struct vm_machine machine;
+	char why[2048];
+} memory = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+/* The file that QEMU's name stands for; false if it cannot be found in the path. */
+static bool program_stat(struct stat *ret_stat)
+{
+	const char *program = qemu_program(), *path = getenv("PATH");
+
+	if (strchr(program, '/'))
+		return stat(program, ret_stat) == 0;
+	while (path && *path) {
+		size_t len = strcspn(path, ":");
+		char file[IO_PATH_MAX];
+
+		snprintf(file, sizeof(file), "%.*s/%s", (int)len, path, program);
+		if (stat(file, ret_stat) == 0)
+			return true;
+		path += len + (path[len] == ':');
+	}
+	return false;
+}
+
+static bool memory_holds(const char *want, const struct stat *program)
+{
+	return memory.valid && !strcmp(memory.want, want) &&
+	       memory.program.st_dev == program->st_dev &&
+	       memory.program.st_ino == program->st_ino &&
+	       memory.program.st_ctim.tv_sec == program->st_ctim.tv_sec &&
+	       memory.program.st_ctim.tv_nsec == program->st_ctim.tv_nsec;
+}
+
+int vm_machine_probe(const char *want, const char *kernel, const char *initrd,
+		     struct vm_machine *ret_machine, char *ret_why, size_t why_size,
+		     struct err *err)
+{
+	struct stat program = {0};
+	bool known = program_stat(&program);
+	int rc = 0;
+
+	pthread_mutex_lock(&memory.lock);
+	if (!known || !memory_holds(want, &program)) {
+		memory.valid = false;
+		rc = machine_probe(want, kernel, initrd, &memory.machine, memory.why,
+				   sizeof(memory.why), err);
+		memory.valid = rc == 0 && known;
+		memory.program = program;
+		snprintf(memory.want, sizeof(memory.want), "%s", want);
+	}
+	if (rc == 0) {
+		*ret_machine = memory.machine;
+		snprintf(ret_why, why_size, "%s", memory.why);
+	}
+	pthread_mutex_unlock(&memory.lock);
+	return rc;
 }
