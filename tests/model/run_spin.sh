@@ -54,6 +54,7 @@ reader="-DWRITERS=1 -DREADER -DCOLLECTORS=1 -DTURNS=2 -DREMOVALS=0"
 	states "a reader beside a writer" safe $reader
 	states "the same, names of packs reversed" safe $reader -DNAMES_REVERSED
 	states "a reader whose checkpoint is removed" safe -DWRITERS=0 -DREADER -DCOLLECTORS=1 -DTURNS=2 -DREMOVALS=1 -DMOVES
+	states "a reader beside a writer and a removal" safe -DWRITERS=1 -DREADER -DLOOKS_AGAIN -DCOLLECTORS=1 -DTURNS=2 -DREMOVALS=1
 	states "two collectors, a writer with a base" safe $two
 	states "two collectors, two writers" safe -DWRITERS=2 -DCOLLECTORS=2 -DTURNS=1 -DREMOVALS=0
 
