@@ -157,7 +157,8 @@ static bool cluster_served(const struct cluster *cluster)
 	return false;
 }
 
-/* One look at a node; what failed is begun again. */
+/* One look at a node. What is not going on is begun, or, if it failed, begun again: then the
+ * server may have died, and is started again, too. */
 static void node_look(struct node *node)
 {
 	struct err err = ERR_INIT;
@@ -166,9 +167,12 @@ static void node_look(struct node *node)
 
 	if (!node->config.served.socket[0] || !node->vm || !vm_alive(node->vm))
 		return;
-	rc = vm_disk_fill_begin(node->vm, 0, &err);
-	if (rc == 0)
-		rc = vm_disk_fill_state(node->vm, &fill, &err);
+	rc = vm_disk_fill_state(node->vm, &fill, &err);
+	if (rc == 0 && !fill.ended && (!fill.going_on || fill.vm_stopped)) {
+		rc = serve_start(node->cluster, node->cluster->last_checkpoint, &err);
+		if (rc == 0)
+			rc = vm_disk_fill_begin(node->vm, 0, &err);
+	}
 	if (rc < 0) {
 		log_warn("cluster=%s vm=%s %s", node->cluster->spec.name, node->config.name,
 			 err.msg);
