@@ -13,8 +13,10 @@ int store_remove(struct store *store, const char *id, struct err *err)
 {
 	struct backend *backend = store->backend;
 	char object[STORE_OBJECT_MAX];
-	int rc = store_exists(store, id, err);
+	int rc = store_writable(store, err);
 
+	if (rc == 0)
+		rc = store_exists(store, id, err);
 	if (rc < 0)
 		return rc;
 	if (rc == 0)

@@ -16,7 +16,7 @@
 static int streams_check_index(struct store *store, const struct store_target *targets,
 			       size_t count, const struct store_work *work, struct err *err)
 {
-	struct chunk_reader *reader;
+	struct chunk_reader *reader = NULL;
 	int rc;
 
 	index_hold(store->index);
@@ -35,8 +35,7 @@ static int streams_check_index(struct store *store, const struct store_target *t
 		plan_clear(&plan);
 		free(leaves);
 	}
-	if (rc == 0)
-		chunk_reader_destroy(reader);
+	chunk_reader_destroy(reader);
 	index_drop(store->index);
 	return rc;
 }
@@ -105,9 +104,10 @@ static void good_before(struct store *store, const char *id, char ret_id[STORE_I
 	ret_id[0] = '\0';
 	if (store_list(store, NULL, &entries, &count, NULL) < 0)
 		return;
-	for (at = 0; at < count && !cluster; at++)
-		if (!strcmp(entries[at].id, id))
-			cluster = entries[at].cluster;
+	for (at = 0; at < count && strcmp(entries[at].id, id) != 0; at++)
+		;
+	if (at < count)
+		cluster = entries[at].cluster;
 	while (cluster && at-- > 0) {
 		if (entries[at].damaged || strcmp(entries[at].cluster, cluster))
 			continue;
@@ -123,7 +123,7 @@ static void verify_failed(struct store *store, const char *id, struct err *err)
 	int rc = store_exists(store, id, &fault);
 
 	snprintf(reason, sizeof(reason), "%.*s", (int)sizeof(reason) - 1, err->msg);
-	if (rc == 1)
+	if (rc == 1 && !store->read_only)
 		rc = quarantine_set(store, id, reason, &fault);
 	else if (rc == 0)
 		rc = err_set(&fault, ENOENT, "checkpoint %s was removed meanwhile", id);
@@ -165,7 +165,7 @@ int store_verify(struct store *store, const char *id, bool quick, const struct s
 	store_lease_end(lease);
 	if (rc == -EBADMSG)
 		verify_failed(store, id, &fault);
-	else if (rc == 0 && !quick)
+	else if (rc == 0 && !quick && !store->read_only)
 		verify_passed(store, id);
 	if (rc < 0 && err)
 		*err = fault;

@@ -287,6 +287,26 @@ static int directory_free_bytes(struct backend *backend, uint64_t *ret_bytes, st
 	return rc < 0 ? rc : io_free_bytes(backend->where, ret_bytes, err);
 }
 
+/* Another process may make a store here now: what it begins with counts as nothing. */
+static int directory_vacant(struct backend *backend, struct err *err)
+{
+	CLEANUP_CLOSEDIR DIR *dir = opendir(backend->where);
+	const struct dirent *entry;
+
+	if (!dir)
+		return err_sys(err, errno, "cannot list %s", backend->where);
+	while ((entry = readdir(dir)))
+		if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0 &&
+		    strcmp(entry->d_name, "lost+found") != 0 &&
+		    strcmp(entry->d_name, "store") != 0 &&
+		    strncmp(entry->d_name, DIRECTORY_TMP, strlen(DIRECTORY_TMP)) != 0)
+			return err_set(err, ENOTEMPTY,
+				       "%s is no store and not empty (it has \"%.80s\"): name an "
+				       "empty directory",
+				       backend->where, entry->d_name);
+	return 0;
+}
+
 /* Remove temporary files of one directory that nobody has written to since `oldest_ns`. */
 static int tidy_dir(int parent_fd, const char *name, int64_t oldest_ns, struct err *err)
 {
@@ -360,6 +380,7 @@ static const struct backend_ops directory_ops = {
 	.remove = directory_remove,
 	.now = directory_now,
 	.free_bytes = directory_free_bytes,
+	.vacant = directory_vacant,
 	.tidy = directory_tidy,
 	.close = directory_close,
 };
