@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Collection of garbage, beside writers and readers of any host, without a lock.
+ * Collection of garbage, beside writers and readers of any host. One is at work at a time, which
+ * their leases see to; against all others nothing is locked.
  *
  * A transaction first makes its lease, then looks at what is condemned, and from then on relies on
- * no condemned pack. A collection marks what the manifests need, condemns packs that nobody needs,
- * and then looks at the leases: only they may have relied on the pack before it was condemned. When
- * all of them have ended the manifests are looked at once more, and the pack is deleted if it is still
- * not needed, or reprieved. The names of the leases stand in the object condemned/<pack>, so that a
- * later collection, of whatever process, goes on.
+ * no condemned pack, not even through the stream that it takes for a base. A collection marks what
+ * the manifests need, condemns packs that nobody needs, and then looks at the leases: only they may
+ * have relied on the pack before it was condemned. When all of them have ended the manifests are
+ * looked at once more. A pack that is needed after all is reprieved. One that is not may still be
+ * read by those who began while a manifest needed it: it is deleted when the leases of that moment
+ * have ended, too. The names of the leases stand in the object condemned/<pack>, so that a later
+ * collection, of whatever process, goes on.
  *
  * A pack with little that is alive, or one of many small ones, is emptied: its living chunks are
  * written into a new pack, and then it is one that nobody needs. Killed anywhere, a collection
@@ -18,6 +21,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/fault.h"
 #include "base/log.h"
 #include "store/copier.h"
@@ -25,6 +29,9 @@
 #include "store/mark.h"
 
 enum { SMALL_PACK_BYTES = 4 << 20, SMALL_PACKS_MAX = 16, LEASES_BYTES_MAX = 1 << 20 };
+
+/* The first line of an object condemned/<pack> when only readers are waited for. */
+static const char readers_line[] = "readers\n";
 
 /* Packs of which less than half is needed are emptied. */
 static bool mostly_dead(uint64_t live_bytes, uint64_t all_bytes)
@@ -40,7 +47,7 @@ struct judged {
 
 struct gc {
 	struct store *store;
-	const struct store_lease *lease; /* its own, for which it does not wait */
+	struct store_lease *lease; /* its own, for which it does not wait */
 	struct mark mark;
 	struct judged *packs;
 	size_t count;
@@ -202,52 +209,50 @@ static int packs_condemn(struct gc *gc, struct err *err)
 	return rc;
 }
 
-/* The leases of now as text, a line each. */
-static char *leases_text(lease_name *leases, size_t count)
-{
-	char *text = calloc(count + 1, LEASE_NAME_MAX + 1), *at = text;
+/* Leases that are not this collection's own. */
+struct leases {
+	lease_name *names;
+	size_t count;
+};
 
-	for (size_t i = 0; text && i < count; i++) {
-		at = stpcpy(at, leases[i]);
-		*at++ = '\n';
-		*at = '\0';
-	}
-	if (text && count == 0)
-		strcpy(text, "-\n"); /* looked at, and there was none */
-	return text;
+static int leases_look(const struct gc *gc, struct leases *ret_leases, struct err *err)
+{
+	int rc = lease_list(gc->store, &ret_leases->names, &ret_leases->count, err);
+	size_t kept = 0;
+
+	if (rc < 0)
+		return rc;
+	for (size_t i = 0; i < ret_leases->count; i++)
+		if (strcmp(ret_leases->names[i], lease_name_get(gc->lease)) != 0)
+			memmove(ret_leases->names[kept++], ret_leases->names[i], LEASE_NAME_MAX);
+	ret_leases->count = kept;
+	return 0;
 }
 
-static bool names_any(const char *text, lease_name *leases, size_t count)
+static bool names_any(const char *text, const struct leases *leases)
 {
-	for (size_t i = 0; i < count; i++)
-		if (strstr(text, leases[i]))
+	for (size_t i = 0; i < leases->count; i++)
+		if (strstr(text, leases->names[i]))
 			return true;
 	return false;
 }
 
-/* Whether a condemned pack still waits for a lease: 1, 0 or -errno. Notes them the first time. */
-static int condemned_waits(struct gc *gc, const struct pack *pack, lease_name *leases,
-			   size_t count, struct err *err)
+/* Write down for whom a condemned pack waits, a line each. */
+static int leases_note(struct gc *gc, const char *object, const char *first_line,
+		       const struct leases *leases, struct err *err)
 {
-	CLEANUP_FREE void *text = NULL;
-	CLEANUP_FREE char *now = NULL;
-	char object[PACK_OBJECT_MAX];
-	size_t len;
-	int rc;
+	CLEANUP_FREE char *text =
+		malloc(strlen(first_line) + leases->count * (LEASE_NAME_MAX + 1) + 1);
+	char *at = text;
 
-	pack_object("condemned", pack->name, object);
-	rc = backend_get(gc->store->backend, object, LEASES_BYTES_MAX, &text, &len, err);
-	if (rc == -ENOENT)
-		return 1; /* another collection has reprieved it, or deletes it */
-	if (rc < 0)
-		return rc;
-	if (len)
-		return names_any(text, leases, count);
-	now = leases_text(leases, count);
-	if (!now)
+	if (!text)
 		return err_sys(err, ENOMEM, "leases");
-	rc = backend_put(gc->store->backend, object, now, strlen(now), err);
-	return rc < 0 ? rc : count > 0;
+	at = stpcpy(at, first_line);
+	for (size_t i = 0; i < leases->count; i++) {
+		at = stpcpy(at, leases->names[i]);
+		at = stpcpy(at, "\n");
+	}
+	return backend_put(gc->store->backend, object, text, strlen(text), err);
 }
 
 /* A condemned pack is needed after all if some living chunk is nowhere else but in condemned ones. */
@@ -257,6 +262,36 @@ static bool needed(struct gc *gc, const struct pack *pack)
 		if (at_home(gc, pack, &pack->chunks[i]))
 			return true;
 	return false;
+}
+
+/* Whether a condemned pack still waits for a lease: 1, 0 or -errno. `before` are the leases before
+ * the manifests were marked last, `after` those behind it. */
+static int condemned_waits(struct gc *gc, const struct pack *pack, const struct leases *before,
+			   const struct leases *after, struct err *err)
+{
+	CLEANUP_FREE void *text = NULL;
+	char object[PACK_OBJECT_MAX];
+	size_t len;
+	int rc;
+
+	pack_object("condemned", pack->name, object);
+	rc = backend_get(gc->store->backend, object, LEASES_BYTES_MAX, &text, &len, err);
+	if (rc == -ENOENT)
+		return 1; /* somebody has removed the mark */
+	if (rc < 0)
+		return rc;
+	if (needed(gc, pack))
+		return 0;
+	if (len == 0 && before->count > 0) {
+		rc = leases_note(gc, object, "", before, err);
+		return rc < 0 ? rc : 1;
+	}
+	if (names_any(text, before))
+		return 1;
+	if (!strncmp(text, readers_line, strlen(readers_line)) || after->count == 0)
+		return 0;
+	rc = leases_note(gc, object, readers_line, after, err);
+	return rc < 0 ? rc : 1;
 }
 
 static int condemned_end(struct gc *gc, const struct pack *pack, struct err *err)
@@ -286,37 +321,19 @@ static int condemned_end(struct gc *gc, const struct pack *pack, struct err *err
 	return rc == 0 && !reprieve ? backend->ops->remove(backend, object, err) : rc;
 }
 
-static size_t without(lease_name *leases, size_t count, const char *own)
+static int packs_settle(struct gc *gc, const struct leases *before, const struct leases *after,
+			struct err *err)
 {
-	size_t kept = 0;
+	CLEANUP_FREE struct pack **packs = NULL;
+	size_t count = 0;
+	int rc = index_packs(gc->store->index, &packs, &count, err);
 
-	for (size_t i = 0; i < count; i++)
-		if (strcmp(leases[i], own))
-			memmove(leases[kept++], leases[i], LEASE_NAME_MAX);
-	return kept;
-}
-
-/* Delete, or reprieve, what waits for nobody any more. */
-static int condemned_settle(struct gc *gc, struct err *err)
-{
-	CLEANUP_FREE lease_name *leases = NULL;
-	struct pack **packs = NULL;
-	size_t lease_count = 0, count = 0;
-	int rc = lease_list(gc->store, &leases, &lease_count, err);
-
-	if (rc == 0)
-		lease_count = without(leases, lease_count, lease_name_get(gc->lease));
-	/* What was published while we looked at the leases is marked, too. */
-	if (rc == 0)
-		rc = mark_manifests(&gc->mark, err);
-	if (rc == 0)
-		rc = index_packs(gc->store->index, &packs, &count, err);
 	for (size_t i = 0; i < count && rc == 0; i++) {
 		int waits;
 
 		if (!packs[i]->condemned || packs[i]->unreadable)
 			continue;
-		waits = condemned_waits(gc, packs[i], leases, lease_count, err);
+		waits = condemned_waits(gc, packs[i], before, after, err);
 		if (waits == 0)
 			rc = condemned_end(gc, packs[i], err);
 		else if (waits < 0)
@@ -324,27 +341,67 @@ static int condemned_settle(struct gc *gc, struct err *err)
 		else
 			gc->report->waiting++;
 	}
-	free(packs);
 	return rc;
 }
 
-/* Marks of packs and checkpoints that are gone. */
+/* Delete, or reprieve, what waits for nobody any more. */
+static int condemned_settle(struct gc *gc, struct err *err)
+{
+	struct leases before = {0}, after = {0};
+	int rc = leases_look(gc, &before, err);
+
+	/* What was published while we looked at the leases is marked, too. */
+	if (rc == 0)
+		rc = mark_manifests(&gc->mark, err);
+	if (rc == 0)
+		rc = leases_look(gc, &after, err);
+	/* Who has stood still so long that others took it for dead deletes nothing. */
+	if (rc == 0)
+		rc = lease_check(gc->lease, err);
+	if (rc == 0)
+		rc = packs_settle(gc, &before, &after, err);
+	free(before.names);
+	free(after.names);
+	return rc;
+}
+
+/* A kind of marks, and of what they are marks. */
+struct marks {
+	struct store *store;
+	const char *kind, *of;
+};
+
 static int mark_of_nothing(const char *name, const struct backend_stat *stat, void *arg,
 			   struct err *err)
 {
-	struct store *store = arg;
+	const struct marks *marks = arg;
+	struct backend *backend = marks->store->backend;
 	char object[STORE_OBJECT_MAX];
-	uint8_t id[PACK_ID_BYTES];
-	bool pack = pack_name_parse(name, id);
 	int has;
 
 	(void)stat;
-	store_object(pack ? "packs" : "manifests", name, object);
-	has = backend_has(store->backend, object, err);
+	store_object(marks->of, name, object);
+	has = backend_has(backend, object, err);
 	if (has != 0)
 		return has < 0 ? has : 0;
-	store_object(pack ? "condemned" : "damaged", name, object);
-	return store->backend->ops->remove(store->backend, object, err);
+	store_object(marks->kind, name, object);
+	return backend->ops->remove(backend, object, err);
+}
+
+/* Remove marks of packs and checkpoints that are gone. */
+static int marks_sweep(struct store *store, struct err *err)
+{
+	struct marks kinds[] = {
+		{store, "condemned", "packs"},
+		{store, "suspect", "packs"},
+		{store, "damaged", "manifests"},
+	};
+	int rc = 0;
+
+	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]) && rc == 0; i++)
+		rc = store->backend->ops->list(store->backend, kinds[i].kind, mark_of_nothing,
+					       &kinds[i], err);
+	return rc;
 }
 
 static int gc_run(struct gc *gc, struct err *err)
@@ -365,12 +422,9 @@ static int gc_run(struct gc *gc, struct err *err)
 	if (rc == 0)
 		rc = condemned_settle(gc, err);
 	if (rc == 0)
-		rc = store->backend->ops->list(store->backend, "condemned", mark_of_nothing, store,
-					       err);
-	if (rc == 0)
-		rc = store->backend->ops->list(store->backend, "damaged", mark_of_nothing, store,
-					       err);
-	return rc;
+		rc = marks_sweep(store, err);
+	return rc < 0 ? rc : store->backend->ops->tidy(store->backend,
+							    STORE_TIDY_AGE_S * NS_PER_S, err);
 }
 
 int store_gc(struct store *store, const struct store_work *work,
@@ -378,12 +432,14 @@ int store_gc(struct store *store, const struct store_work *work,
 {
 	struct gc gc = {.store = store, .report = ret_report};
 	struct store_lease *lease = NULL;
-	int rc;
+	int rc = store_writable(store, err);
 
 	(void)work;
 	*ret_report = (struct store_gc_report){0};
+	if (rc < 0)
+		return rc;
 	index_hold(store->index);
-	rc = store_lease_begin(store, NULL, &lease, err);
+	rc = lease_begin_collection(store, &lease, err);
 	gc.lease = lease;
 	if (rc == 0)
 		rc = gc_run(&gc, err);

@@ -26,9 +26,14 @@
 #include "base/log.h"
 
 enum { LEASE_BYTES_MAX = 512, MACHINE_MAX = 80, STAT_MAX = 1024, START_TIME_FIELD = 22 };
+enum { RANDOM_BYTES = 16 };
+
+/* What names of leases of collections begin with. */
+#define COLLECTION "gc-"
 
 struct store_lease {
 	struct store *store;
+	bool noted; /* there is an object */
 	char object[STORE_OBJECT_MAX];
 	char text[LEASE_BYTES_MAX];
 };
@@ -47,7 +52,8 @@ static void machine_read(char ret_machine[MACHINE_MAX])
 	snprintf(ret_machine, MACHINE_MAX, "%s/%llu", boot, (unsigned long long)st.st_ino);
 }
 
-/* When a process started, in ticks since boot; 0: it is gone, or cannot be looked at. */
+/* When a process started, in ticks since boot; 0: it cannot be looked at; UINT64_MAX: it is dead,
+ * though nobody has waited for it yet. */
 static uint64_t start_time(pid_t pid)
 {
 	char path[64], text[STAT_MAX], *at;
@@ -66,6 +72,8 @@ static uint64_t start_time(pid_t pid)
 	if (!at || strlen(at) < 4)
 		return 0;
 	at += 2;
+	if (*at == 'Z' || *at == 'X')
+		return UINT64_MAX;
 	for (int field = 3; at && field < START_TIME_FIELD; field++)
 		at = strchr(at + 1, ' ');
 	return at ? strtoull(at, NULL, 10) : 0;
@@ -82,11 +90,27 @@ static void lease_text(char ret_text[LEASE_BYTES_MAX])
 		 (int)getpid(), start_time(getpid()), host);
 }
 
-int lease_begin(struct store *store, struct store_lease **ret_lease, struct err *err)
+/* A full medium has room for a name: such a lease is over when it was not renewed. On one that
+ * cannot be written to nothing goes, and there is no lease. */
+static int lease_write(struct store_lease *lease, struct err *err)
+{
+	struct backend *backend = lease->store->backend;
+	int rc = lease->store->read_only ? -EROFS
+					 : backend_put(backend, lease->object, lease->text,
+						       strlen(lease->text), err);
+
+	if (rc == -ENOSPC || rc == -EDQUOT)
+		rc = backend_put(backend, lease->object, "", 0, err);
+	lease->noted = rc == 0;
+	return rc == -EROFS ? 0 : rc;
+}
+
+static int lease_begin(struct store *store, const char *prefix, struct store_lease **ret_lease,
+		struct err *err)
 {
 	struct store_lease *lease = calloc(1, sizeof(*lease));
-	char name[LEASE_NAME_MAX];
-	uint8_t random[16];
+	char hex[2 * RANDOM_BYTES + 1], name[LEASE_NAME_MAX];
+	uint8_t random[RANDOM_BYTES];
 	int rc;
 
 	if (!lease)
@@ -95,11 +119,12 @@ int lease_begin(struct store *store, struct store_lease **ret_lease, struct err 
 		free(lease);
 		return err_sys(err, errno, "no random number for a lease");
 	}
-	hex_encode(random, sizeof(random), name);
+	hex_encode(random, sizeof(random), hex);
+	snprintf(name, sizeof(name), "%s%s", prefix, hex);
 	lease->store = store;
 	store_object("leases", name, lease->object);
 	lease_text(lease->text);
-	rc = backend_put(store->backend, lease->object, lease->text, strlen(lease->text), err);
+	rc = lease_write(lease, err);
 	if (rc < 0)
 		free(lease);
 	else
@@ -116,14 +141,12 @@ int store_lease_renew(struct store_lease *lease, struct err *err)
 {
 	int rc = lease_check(lease, err);
 
-	return rc < 0 ? rc
-		      : backend_put(lease->store->backend, lease->object, lease->text,
-				    strlen(lease->text), err);
+	return rc < 0 || !lease->noted ? rc : lease_write(lease, err);
 }
 
 int lease_check(struct store_lease *lease, struct err *err)
 {
-	int rc = backend_has(lease->store->backend, lease->object, err);
+	int rc = lease->noted ? backend_has(lease->store->backend, lease->object, err) : 1;
 
 	if (rc == 0)
 		rc = err_set(
@@ -142,16 +165,17 @@ void store_lease_end(struct store_lease *lease)
 	if (!lease)
 		return;
 	backend = lease->store->backend;
-	if (backend->ops->remove(backend, lease->object, &err) < 0)
+	if (lease->noted && backend->ops->remove(backend, lease->object, &err) < 0)
 		log_warn("a lease is left until it expires: %s", err.msg);
 	free(lease);
 }
 
-int store_lease_begin(struct store *store, const char *checkpoint,
-		      struct store_lease **ret_lease, struct err *err)
+static int lease_begin_refreshed(struct store *store, const char *prefix,
+				 const char *checkpoint, struct store_lease **ret_lease,
+				 struct err *err)
 {
-	struct store_lease *lease;
-	int rc = lease_begin(store, &lease, err);
+	struct store_lease *lease = NULL;
+	int rc = lease_begin(store, prefix, &lease, err);
 
 	if (rc < 0)
 		return rc;
@@ -168,6 +192,35 @@ int store_lease_begin(struct store *store, const char *checkpoint,
 	}
 	*ret_lease = lease;
 	return 0;
+}
+
+int store_lease_begin(struct store *store, const char *checkpoint,
+		      struct store_lease **ret_lease, struct err *err)
+{
+	return lease_begin_refreshed(store, "", checkpoint, ret_lease, err);
+}
+
+int lease_begin_collection(struct store *store, struct store_lease **ret_lease, struct err *err)
+{
+	CLEANUP_FREE lease_name *names = NULL;
+	struct store_lease *lease = NULL;
+	size_t count = 0;
+	int rc = lease_begin_refreshed(store, COLLECTION, NULL, &lease, err);
+
+	if (rc < 0)
+		return rc;
+	rc = lease_list(store, &names, &count, err);
+	for (size_t i = 0; i < count && rc == 0; i++)
+		if (!strncmp(names[i], COLLECTION, strlen(COLLECTION)) &&
+		    strcmp(names[i], lease_name_get(lease)) != 0)
+			rc = err_set(err, EBUSY,
+				     "another collection of the store %s is at work",
+				     store->backend->where);
+	if (rc < 0)
+		store_lease_end(lease);
+	else
+		*ret_lease = lease;
+	return rc;
 }
 
 /* Whether the lease's process can still be at work. */

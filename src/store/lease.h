@@ -8,8 +8,10 @@
 
 enum { LEASE_NAME_MAX = 40, LEASE_EXPIRES_S = 900 };
 
-/* Make a lease durable; what is condemned from now on waits for its end. */
-int lease_begin(struct store *store, struct store_lease **ret_lease, struct err *err);
+/* The lease of a collection, of which there is one at a time: -EBUSY. Of two that begin at once
+ * both may be refused. */
+int lease_begin_collection(struct store *store, struct store_lease **ret_lease,
+			   struct err *err);
 
 /* Its name, as lease_list() has it. */
 const char *lease_name_get(const struct store_lease *lease);

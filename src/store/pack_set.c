@@ -17,7 +17,6 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
-#include "base/log.h"
 #include "store/store_priv.h"
 
 /* The pack that is being written. */
@@ -279,23 +278,16 @@ int pack_set_publish(struct pack_set *set, struct err *err)
 	return rc;
 }
 
+/* Packs that are durable stay: others may have found them there, and rely on them. The next
+ * collection decides. */
 void pack_set_destroy(struct pack_set *set)
 {
 	if (!set)
 		return;
 	if (set->open.pack)
 		open_drop(set);
-	for (size_t i = 0; i < set->pack_count; i++) {
-		struct err err = ERR_INIT;
-		char object[PACK_OBJECT_MAX];
-
-		pack_object("packs", set->packs[i]->name, object);
-		if (!set->append &&
-		    set->store->backend->ops->remove(set->store->backend, object, &err) < 0)
-			log_warn("a pack that nobody needs is left for the next collection: %s",
-				 err.msg);
+	for (size_t i = 0; i < set->pack_count; i++)
 		pack_destroy(set->packs[i]);
-	}
 	free(set->packs);
 	pthread_mutex_destroy(&set->lock);
 	free(set);

@@ -15,6 +15,7 @@
 #include "base/fault.h"
 #include "base/log.h"
 #include "store/lease.h"
+#include "store/tree.h"
 
 enum { ID_TRIES = 100 };
 
@@ -64,8 +65,10 @@ int store_begin(struct store *store, const char *cluster, char ret_id[STORE_ID_M
 		struct store_txn **ret_txn, struct err *err)
 {
 	struct store_txn *txn;
-	int rc;
+	int rc = store_writable(store, err);
 
+	if (rc < 0)
+		return rc;
 	if (!name_valid(cluster, STORE_CLUSTER_MAX - 1))
 		return err_set(err, EINVAL,
 			       "\"%.80s\" is not a cluster's name: 1 to %d letters, digits, "
@@ -158,7 +161,46 @@ static bool manifest_names(const json_t *manifest, const struct stream_ref *ref)
 	return false;
 }
 
-/* A stream that an existing manifest names is whole, and stays while this lease is held. */
+static int chunk_reliable(const struct chunk_id *id, void *arg, struct err *err)
+{
+	struct store *store = arg;
+	bool known;
+
+	index_known(store->index, id, 1, &known);
+	return known ? 0 : chunk_missing(store, id, err);
+}
+
+/* Whether all chunks of a stream are where a new checkpoint may rely on them: 1, 0 or -errno. */
+static int stream_reliable(struct store *store, const struct stream_ref *ref, struct err *err)
+{
+	uint64_t blocks = tree_blocks(ref->logical_bytes);
+	CLEANUP_FREE struct chunk_id *leaves = NULL;
+	struct chunk_reader *reader = NULL;
+	int rc;
+
+	if (!index_doubtful(store->index))
+		return 1;
+	rc = chunk_reader_create(store, &reader, err);
+	if (rc == 0)
+		rc = tree_inner(reader, ref, chunk_reliable, store, &leaves, err);
+	for (uint64_t block = 0; block < blocks && rc == 0; block++) {
+		struct node_ids node;
+
+		if (chunk_id_is_zero(&leaves[block]))
+			continue;
+		rc = chunk_reliable(&leaves[block], store, err);
+		if (rc == 0)
+			rc = tree_leaf(reader, ref, block, &leaves[block], &node, err);
+		for (unsigned int i = 0; i < NODE_FANOUT && rc == 0; i++)
+			if (!chunk_id_is_zero(&node.ids[i]))
+				rc = chunk_reliable(&node.ids[i], store, err);
+	}
+	chunk_reader_destroy(reader);
+	return rc == -EBADMSG ? 0 : rc < 0 ? rc : 1;
+}
+
+/* A stream that an existing manifest names is whole, and stays while this lease is held, unless it
+ * is in packs that are condemned or damaged. */
 int store_txn_adopt(struct store_txn *txn, const struct stream_ref *ref, struct err *err)
 {
 	CLEANUP_FREE struct store_entry *entries = NULL;
@@ -174,8 +216,12 @@ int store_txn_adopt(struct store_txn *txn, const struct stream_ref *ref, struct 
 			continue;
 		named = manifest_names(manifest, ref);
 		json_decref(manifest);
-		if (named)
-			return txn_note_stream(txn, ref, err) < 0 ? -ENOMEM : 1;
+		if (!named)
+			continue;
+		rc = stream_reliable(txn->store, ref, err);
+		if (rc == 1)
+			rc = txn_note_stream(txn, ref, err) < 0 ? -ENOMEM : 1;
+		return rc;
 	}
 	return rc;
 }
@@ -231,7 +277,8 @@ int store_publish(struct store *store, const char *id, const json_t *document, s
 	return 0;
 }
 
-static int commit_document(struct store_txn *txn, json_t *document, struct err *err)
+static int commit_document(struct store_txn *txn, json_t *document, bool *ret_tried,
+			   struct err *err)
 {
 	int rc = pack_set_finish(txn->packs, err);
 
@@ -249,11 +296,11 @@ static int commit_document(struct store_txn *txn, json_t *document, struct err *
 	/* Whoever stood still so long that others took the lease for dead must not publish. */
 	if (rc == 0)
 		rc = lease_check(txn->lease, err);
+	*ret_tried = rc == 0;
 	return rc < 0 ? rc : store_publish(txn->store, txn->id, document, err);
 }
 
-/* After a failure: the manifest may be there all the same (an answer that was lost). It goes before
- * its packs go; if that cannot be had, they stay, and the next collection decides. */
+/* After a failure the manifest may be there all the same: an answer that was lost. */
 static void commit_undo(struct store_txn *txn)
 {
 	struct backend *backend = txn->store->backend;
@@ -261,10 +308,8 @@ static void commit_undo(struct store_txn *txn)
 	char object[STORE_OBJECT_MAX];
 
 	store_object("manifests", txn->id, object);
-	if (backend->ops->remove(backend, object, &err) == 0)
-		return;
-	log_warn("what checkpoint %s wrote is left for the next collection: %s", txn->id, err.msg);
-	pack_set_publish(txn->packs, NULL);
+	if (backend->ops->remove(backend, object, &err) < 0)
+		log_warn("whether checkpoint %s exists is not known: %s", txn->id, err.msg);
 }
 
 int store_commit(struct store_txn *txn, json_t *manifest, struct err *err)
@@ -272,6 +317,7 @@ int store_commit(struct store_txn *txn, json_t *manifest, struct err *err)
 	const char *cluster = json_string_value(json_object_get(manifest, "cluster"));
 	json_t *document = json_copy(manifest);
 	struct err fault = ERR_INIT;
+	bool tried = false;
 	int rc = 0;
 
 	if (!cluster || strcmp(cluster, txn->cluster))
@@ -285,11 +331,11 @@ int store_commit(struct store_txn *txn, json_t *manifest, struct err *err)
 		 json_object_set_new(document, "id", json_string(txn->id)) < 0)
 		rc = err_sys(err, ENOMEM, "manifest");
 	else
-		rc = commit_document(txn, document, err);
+		rc = commit_document(txn, document, &tried, err);
 	json_decref(document);
-	if (rc < 0)
+	if (rc < 0 && tried)
 		commit_undo(txn);
-	else if (pack_set_publish(txn->packs, &fault) < 0)
+	if (rc == 0 && pack_set_publish(txn->packs, &fault) < 0)
 		log_warn("the index learns of checkpoint %s when it is next refreshed: %s",
 			 txn->id, fault.msg);
 	txn_free(txn);
