@@ -362,30 +362,6 @@ static int list_pack(const char *name, const struct backend_stat *stat, void *ar
 	return 0;
 }
 
-static int list_condemned(const char *name, const struct backend_stat *stat, void *arg,
-			  struct err *err)
-{
-	struct seen *seen = seen_find(arg, name);
-
-	(void)stat;
-	(void)err;
-	if (seen)
-		seen->condemned = true;
-	return 0;
-}
-
-static int list_suspect(const char *name, const struct backend_stat *stat, void *arg,
-			struct err *err)
-{
-	struct seen *seen = seen_find(arg, name);
-
-	(void)stat;
-	(void)err;
-	if (seen)
-		seen->suspect = true;
-	return 0;
-}
-
 /* Lock held: forget what is gone, mark what stays; what is known is marked in the listing by
  * bytes of UINT64_MAX. */
 static int known_settle(struct index *index, struct listing *listing, struct err *err)
@@ -446,6 +422,31 @@ static int new_load(struct index *index, struct backend *backend, const struct c
 	return 0;
 }
 
+/* All packs with their marks. The marks are listed first: a condemned pack goes before its mark does,
+ * so one that is deleted meanwhile does not look like one that is there and free of marks. */
+static int listing_make(struct backend *backend, struct listing *listing, struct err *err)
+{
+	struct listing condemned = {0}, suspect = {0};
+	struct seen *seen;
+	int rc = backend->ops->list(backend, "condemned", list_pack, &condemned, err);
+
+	if (rc == 0)
+		rc = backend->ops->list(backend, "suspect", list_pack, &suspect, err);
+	if (rc == 0)
+		rc = backend->ops->list(backend, "packs", list_pack, listing, err);
+	if (rc == 0 && listing->count)
+		qsort(listing->items, listing->count, sizeof(*listing->items), seen_compare);
+	for (size_t i = 0; i < condemned.count && rc == 0; i++)
+		if ((seen = seen_find(listing, condemned.items[i].name)))
+			seen->condemned = true;
+	for (size_t i = 0; i < suspect.count && rc == 0; i++)
+		if ((seen = seen_find(listing, suspect.items[i].name)))
+			seen->suspect = true;
+	free(condemned.items);
+	free(suspect.items);
+	return rc;
+}
+
 int index_refresh(struct index *index, struct backend *backend, const struct crypt *crypt,
 		  struct err *err)
 {
@@ -453,14 +454,7 @@ int index_refresh(struct index *index, struct backend *backend, const struct cry
 	int rc;
 
 	pthread_mutex_lock(&index->intake);
-	rc = backend->ops->list(backend, "packs", list_pack, &listing, err);
-
-	if (rc == 0 && listing.count)
-		qsort(listing.items, listing.count, sizeof(*listing.items), seen_compare);
-	if (rc == 0)
-		rc = backend->ops->list(backend, "condemned", list_condemned, &listing, err);
-	if (rc == 0)
-		rc = backend->ops->list(backend, "suspect", list_suspect, &listing, err);
+	rc = listing_make(backend, &listing, err);
 	if (rc == 0) {
 		pthread_rwlock_wrlock(&index->lock);
 		rc = known_settle(index, &listing, err);
