@@ -63,6 +63,31 @@ static bool at_home(struct gc *gc, const struct pack *pack, const struct pack_ch
 	       index_find(gc->store->index, &chunk->id, &place) && place.pack == pack;
 }
 
+/* Whether all that the manifests need is in packs that can be read. */
+static bool all_found(struct gc *gc)
+{
+	const struct id_set *live = &gc->mark.live;
+	struct place place;
+
+	for (size_t i = 0; i < live->slot_count; i++)
+		if (!chunk_id_is_zero(&live->slots[i]) &&
+		    !index_find(gc->store->index, &live->slots[i], &place))
+			return false;
+	return !gc->mark.partly;
+}
+
+/* Whether a living chunk is nowhere else, except perhaps in condemned packs. What a damaged pack had
+ * is not known: it is needed as long as anything is missing. */
+static bool needed(struct gc *gc, const struct pack *pack)
+{
+	if (pack->unreadable)
+		return pack->newer || !all_found(gc);
+	for (uint32_t i = 0; i < pack->chunk_count; i++)
+		if (at_home(gc, pack, &pack->chunks[i]))
+			return true;
+	return false;
+}
+
 static void pack_judge(struct gc *gc, struct judged *judged)
 {
 	for (uint32_t i = 0; i < judged->pack->chunk_count; i++) {
@@ -196,8 +221,7 @@ static int packs_condemn(struct gc *gc, struct err *err)
 		struct judged *judged = &gc->packs[i];
 		char object[PACK_OBJECT_MAX];
 
-		if (judged->pack->unreadable || judged->pack->condemned ||
-		    (judged->live_bytes && !judged->empty_it))
+		if (judged->pack->condemned || (needed(gc, judged->pack) && !judged->empty_it))
 			continue;
 		pack_object("condemned", judged->pack->name, object);
 		rc = backend_put(gc->store->backend, object, "", 0, err);
@@ -253,15 +277,6 @@ static int leases_note(struct gc *gc, const char *object, const char *first_line
 		at = stpcpy(at, "\n");
 	}
 	return backend_put(gc->store->backend, object, text, strlen(text), err);
-}
-
-/* A condemned pack is needed after all if some living chunk is nowhere else but in condemned ones. */
-static bool needed(struct gc *gc, const struct pack *pack)
-{
-	for (uint32_t i = 0; i < pack->chunk_count; i++)
-		if (at_home(gc, pack, &pack->chunks[i]))
-			return true;
-	return false;
 }
 
 /* Whether a condemned pack still waits for a lease: 1, 0 or -errno. `before` are the leases before
@@ -331,7 +346,7 @@ static int packs_settle(struct gc *gc, const struct leases *before, const struct
 	for (size_t i = 0; i < count && rc == 0; i++) {
 		int waits;
 
-		if (!packs[i]->condemned || packs[i]->unreadable)
+		if (!packs[i]->condemned)
 			continue;
 		waits = condemned_waits(gc, packs[i], before, after, err);
 		if (waits == 0)
