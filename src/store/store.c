@@ -97,9 +97,9 @@ static int format_probe(struct store *store, const struct store_config *config, 
 	CLEANUP_FREE void *text = NULL;
 	int rc = crypt_secret_load(config->key_file, config->key_command, &store->secret, err);
 
-	if (rc == 0)
-		rc = backend_get(store->backend, FORMAT_OBJECT, FORMAT_BYTES_MAX, &text, NULL,
-				 err);
+	if (rc < 0)
+		return rc;
+	rc = backend_get(store->backend, FORMAT_OBJECT, FORMAT_BYTES_MAX, &text, NULL, err);
 	if (rc == -ENOENT && config->read_only)
 		rc = err_set(err, ENOENT, "there is no store in %s", store->backend->where);
 	else if (rc == -ENOENT)
