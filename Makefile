@@ -2,7 +2,7 @@
 # Thin front of the build: each target is one script or one CMake call.
 PREFIX ?= /usr/local
 
-.PHONY: all deps demo test install bench fuzz clean
+.PHONY: all deps bench-deps demo test install bench fuzz clean
 
 all: deps
 	cmake --preset release
@@ -10,6 +10,9 @@ all: deps
 
 deps:
 	@scripts/install-deps.sh
+
+bench-deps:
+	@scripts/install-deps.sh --bench
 
 # A virtual cluster, NWChem, a checkpoint in mid-run, every VM killed, a restart, the right answer.
 demo: all
@@ -22,7 +25,7 @@ test: deps
 install: all
 	cmake --install build/release --prefix $(PREFIX)
 
-bench: all
+bench: bench-deps all
 	@bench/armci
 	@bench/growth
 	@bench/nwchem
@@ -30,7 +33,8 @@ bench: all
 	@bench/nwchem-vms
 	@bench/suspend
 	@bench/gate
-	@bench/checkpoint
+	@bench/capture
+	@bench/engine
 
 # FUZZ_SECONDS for each fuzz target (default 60).
 fuzz: deps

@@ -6,8 +6,6 @@ import shutil
 import time
 
 import methods
-from guest_job import Job
-from harness import check, wait_for
 from qmp import Monitor, QmpError
 from ram import GuestRam, Populated
 
@@ -34,11 +32,9 @@ def memory_available():
     raise RuntimeError("no MemAvailable in /proc/meminfo")
 
 
-def reason_to_skip(directory, vms, memory, load):
+def reason_to_skip(directory, vms, memory):
     """Why this cell cannot run on this host now, or None."""
-    if load * MIB > memory // 4:
-        return "a load of %d MiB is too much for VMs of %d MiB" % (load, memory // MIB)
-    # The VMs with all their RAM, and as much again for the copy that ours stages.
+    # The VMs with all their RAM, and as much again for the copy that ours may stage.
     need = vms * (2 * memory + VM_OVERHEAD) + HOST_RESERVE
     have = memory_available()
     if need > have:
@@ -51,38 +47,14 @@ def reason_to_skip(directory, vms, memory, load):
     return None
 
 
-class Load:
-    """memory_counter in every VM: rewrites and checks its memory all the time, and holds a random number."""
-
-    def __init__(self, host, cluster, vms, mib):
-        self.jobs = [Job(host, cluster, "vm%d" % at, "load") for at in range(vms)]
-        for job in self.jobs:
-            job.start("/root/memory_counter", str(mib))
-        self.numbers = [job.wait_lines(3)[0].split()[0] for job in self.jobs]
-
-    def check(self):
-        """It still runs, under the same number, and still counts."""
-        for job, number in zip(self.jobs, self.numbers):
-            seen = self._last(job)[1]
-            wait_for("%s to count on" % job.vm, lambda job=job, seen=seen: self._last(job)[1] > seen, 60, 0.1)
-            now = self._last(job)[0]
-            check(now == number, "%s shows %s, not %s: another process" % (job.vm, now, number))
-
-    @staticmethod
-    def _last(job):
-        """(random number, count) of the last whole line; of the output only its end is fetched."""
-        job.check_running()
-        text = job.tail(200).decode()
-        check("corrupt" not in text, "%s: %s" % (job.vm, text[-80:]))
-        word, count = text[: text.rfind("\n")].rpartition("\n")[2].split()
-        return word, int(count)
-
-
 class Cell:
     """What the methods work on."""
 
-    def __init__(self, host, name, vms, memory, say):
+    def __init__(self, host, name, vms, memory, say, chosen=None, before_round=None):
+        """chosen: names of METHODS (default: all); before_round(cell) returns what all samples of the round get, too."""
         self.host, self.name, self.vms, self.memory, self.say = host, name, vms, memory, say
+        self.chosen = [method for method in METHODS if not chosen or method[0] in chosen]
+        self.before_round, self.of_round, self.load = before_round, {}, None
         self.monitors, self.rams, self.samples, self.refused, self.kept, self.why = [], [], [], {}, None, ""
         self.scratch = os.path.join(host.dir, "qemu")
         os.makedirs(self.scratch, exist_ok=True)
@@ -102,6 +74,7 @@ class Cell:
         if name in self.refused:
             return
         os.sync()
+        self.load.mark()
         time.sleep(SETTLE_SECONDS)
         populated = sum(ram.populated() for ram in self.rams)
         try:
@@ -112,7 +85,7 @@ class Cell:
             self.refused[name] = str(problem)
             self.say("  %s: refused: %s" % (name, problem))
             return
-        sample.update(method=name, round=round_number, populated_bytes=populated)
+        sample.update(self.of_round, method=name, round=round_number, populated_bytes=populated, rate_mib_s=self.load.rate_mib_s)
         checkpoint = sample.get("checkpoint")
         if checkpoint and round_number == 0 and not self.kept:
             self.kept = checkpoint  # and with it the images, which the first checkpoint writes
@@ -130,8 +103,13 @@ class Cell:
 
     def _round(self, number):
         """All methods, in another order each round."""
-        plain = [method for method in METHODS if not method[2]]
-        full = [method for method in METHODS if method[2]]
+        plain = [method for method in self.chosen if not method[2]]
+        full = [method for method in self.chosen if method[2]]
+        self.of_round = self.before_round(self) if self.before_round else {}
+        if not full:
+            for method in plain:
+                self._sample(method, number)
+            return
         turn = number % len(full)
         full = full[turn:] + full[:turn]
         if number % 2:
@@ -149,17 +127,17 @@ class Cell:
         self.host.run("restart", "--force", taken)
         load.check()
 
-    def run(self, rounds, load_mib):
-        path = self.host.cluster_file(self.name, self.vms, "%dM" % (self.memory // MIB))
+    def run(self, rounds, make_load, extra=""):
+        """make_load(host, cluster, vms) starts a load, with mark(), check() and rate_mib_s. extra: more of the cluster's file."""
+        path = self.host.cluster_file(self.name, self.vms, "%dM" % (self.memory // MIB), extra)
         try:
             self.why = self.host.json("up", "-c", path, timeout=900)["why"]
-            self.host.put_program("%s:all" % self.name, "memory_counter")
-            load = Load(self.host, self.name, self.vms, load_mib)
+            self.load = make_load(self.host, self.name, self.vms)
             self._attach()
             for number in range(rounds + 1):  # round 0 warms up and is not counted
                 self._round(number)
-                load.check()
-            self._prove(load)
+                self.load.check()
+            self._prove(self.load)
         except QmpError as problem:
             raise RuntimeError("QEMU: %s" % problem) from problem
         finally:

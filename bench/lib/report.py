@@ -9,7 +9,7 @@ import time
 
 MIB = 1 << 20
 METRICS = (("pause", "pause_ms"), ("capture", "capture_ms"), ("total", "total_ms"), ("stored", "bytes"))
-PEERS = ("stop+migrate", "background")
+PEERS = ("stop+migrate", "background", "virsh save", "virsh save, packed")
 OURS = ("ours", "ours, full RAM")
 
 
@@ -98,7 +98,7 @@ def phases_line(samples, method):
     own = [sample for sample in samples if sample["method"] == method]
     parts = []
     for name in own[0]["phases_ms"] if own else ():
-        text = "%s %s" % (name, number(statistics.median(sample["phases_ms"][name] for sample in own)))
+        text = "%s %s" % (name, number(statistics.median(sample["phases_ms"].get(name, 0) for sample in own)))
         parts.append(("[" if name == "pause" else "") + text + ("]" if name == "resume" else ""))
     return "%s, ms: %s" % (method, ", ".join(parts))
 
@@ -107,14 +107,14 @@ def print_cell(cell, out=print):
     """The table of one cell."""
     samples, summary = cell["samples"], cell["summary"]
     out("\n%d VM%s × %d MiB" % (cell["vms"], "s" if cell["vms"] > 1 else "", cell["memory_mib"]))
-    out("  %-30s %-24s %-24s %-24s %s" % ("median (min–max)", "pause ms", "capture ms", "total ms", "stored MiB"))
+    out("  %-36s %-24s %-24s %-24s %s" % ("median (min–max)", "pause ms", "capture ms", "total ms", "stored MiB"))
     for name, metrics in summary.items():
-        out("  %-30s " % name + " ".join("%-24s" % cell_text(metrics[metric]) for metric, _ in METRICS).rstrip())
+        out("  %-36s " % name + " ".join("%-24s" % cell_text(metrics[metric]) for metric, _ in METRICS).rstrip())
     for name, reason in cell["refused"].items():
-        out("  %-30s refused here: %s" % (name, reason))
+        out("  %-36s refused here: %s" % (name, reason))
     for name, values in cell["ratios"].items():
-        out("  %-30s " % name + " ".join("%-24s" % ratio_text(values[metric]) for metric, _ in METRICS).rstrip())
-    for name in OURS:
+        out("  %-36s " % name + " ".join("%-24s" % ratio_text(values[metric]) for metric, _ in METRICS).rstrip())
+    for name in [name for name in OURS if name in summary]:
         out("  %s; %s MiB of RAM populated" % (
             phases_line(samples, name), number(median_of(samples, name, lambda sample: sample["populated_bytes"] / MIB))))
     out("  ours also stores %s MiB of disk, within its total; by QEMU's events its pause was %s ms" % (

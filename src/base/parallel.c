@@ -30,15 +30,8 @@ size_t parallel_cpus(void)
 	return (size_t)CPU_COUNT(&set);
 }
 
-static void *parallel_worker(void *arg)
+static void parallel_work(struct parallel_run *run)
 {
-	struct parallel_run *run = arg;
-
-	if (run->nice > 0) { /* a thread's priority is its own on Linux */
-		int priority = getpriority(PRIO_PROCESS, (id_t)gettid()) + run->nice;
-
-		setpriority(PRIO_PROCESS, (id_t)gettid(), priority);
-	}
 	pthread_mutex_lock(&run->lock);
 	while (run->next < run->count && !(run->stop_on_error && run->rc < 0)) {
 		size_t index = run->next++;
@@ -54,6 +47,18 @@ static void *parallel_worker(void *arg)
 		}
 	}
 	pthread_mutex_unlock(&run->lock);
+}
+
+static void *parallel_worker(void *arg)
+{
+	struct parallel_run *run = arg;
+
+	if (run->nice > 0) { /* a thread's priority is its own on Linux */
+		int priority = getpriority(PRIO_PROCESS, (id_t)gettid()) + run->nice;
+
+		setpriority(PRIO_PROCESS, (id_t)gettid(), priority);
+	}
+	parallel_work(run);
 	return NULL;
 }
 
@@ -71,10 +76,8 @@ static int parallel_run(struct parallel_run *run, size_t threads, struct err *er
 		while (started < wanted &&
 		       pthread_create(&ids[started], NULL, parallel_worker, run) == 0)
 			started++;
-	if (run->nice == 0 || started == 0) {
-		run->nice = 0;
-		parallel_worker(run);
-	}
+	if (run->nice == 0 || started == 0)
+		parallel_work(run);
 	for (size_t i = 0; i < started; i++)
 		pthread_join(ids[i], NULL);
 	free(ids);

@@ -19,6 +19,7 @@
 #include "daemon/cluster.h"
 #include "daemon/fabric.h"
 #include "daemon/loop.h"
+#include "daemon/serve.h"
 #include "vm/net/net.h"
 
 enum { HEAL_MS = 120000, ABORT_MS = 15000 };
@@ -45,10 +46,12 @@ static int heal_resume(size_t index, void *arg, struct err *err)
 static int heal_disk(size_t index, void *arg, struct err *err)
 {
 	struct node *node = &((struct cluster *)arg)->nodes[index];
+	int rc;
 
 	if (!node->vm || !vm_alive(node->vm))
 		return 0;
-	return vm_disk_heal(node->vm, deadline_in_ms(HEAL_MS), err);
+	rc = vm_save_forget(node->vm, err);
+	return rc < 0 ? rc : vm_disk_heal(node->vm, deadline_in_ms(HEAL_MS), err);
 }
 
 int cluster_heal(struct cluster *cluster, struct err *err)
@@ -120,6 +123,8 @@ static void adopt_running(struct cluster *cluster, const char *op)
 	cluster_configure_nodes(cluster);
 	parallel_each(cluster->spec.vms, adopt_node, cluster, &err);
 	alive = cluster_alive(cluster);
+	if (alive > 0 && serve_resume(cluster, &err) < 0)
+		log_error("cluster=%s %s", cluster->spec.name, err.msg);
 	if (alive == 0)
 		cluster_end_processes(cluster);
 	else if (cluster_heal(cluster, &err) < 0)

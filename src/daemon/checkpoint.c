@@ -7,6 +7,21 @@
  * back is one and the same: let the VMs run, heal their disk chains, tell the agents, drop what
  * was written. Nothing is written to a disk between "pause" and "resume", unless staging memory
  * is short.
+ *
+ * Design note: what may change a stopped VM, and so which order the phases of the pause need
+ *
+ * A stopped VM's RAM changes only by the emulation of devices. QEMU has completed all block I/O
+ * when "stop" returns; its network cards and its source of random numbers leave RAM alone while
+ * the VM is stopped; saving device state reads RAM and does not write it; nothing plugged by
+ * the host is left since "release". One thing remains: bytes for a virtio-serial port go into
+ * the guest's buffers even then. So the links to the agents are held from before "pause" until
+ * after "resume". What had been sent just before is in RAM when the disks have been switched,
+ * since QEMU's main loop serves sockets and monitor in turn.
+ *
+ * So RAM could be captured while device state is saved. It isn't: both are bound by the host's
+ * processors, and what would be won is at most the 2 ms that one VM's devices take, while a
+ * fault between the two would be in no phase. Disks go first because blockdev-snapshot is the
+ * last that touches the block layer.
  */
 #include "daemon/checkpoint.h"
 
@@ -17,11 +32,9 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
-#include "base/budget.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/fault.h"
-#include "base/idle.h"
 #include "base/log.h"
 #include "base/parallel.h"
 #include "daemon/ckpt.h"
@@ -29,25 +42,28 @@
 #include "daemon/image.h"
 #include "daemon/launch.h"
 #include "daemon/retention.h"
+#include "daemon/staging.h"
 
-enum { AGENT_MS = 15000, DRAIN_MS = 30000, MERGE_MS = 300000 };
+enum { AGENT_MS = 15000, DRAIN_MS = 30000, MERGE_MS = 300000, FILL_MS = 900000 };
 
-/*
- * The pre-copy: time in which idle processors are counted, how many steps its threads stand
- * below the daemon's priority (the guests' processors are one step below), how often RAM is
- * gone through at most, and the part of it that is little.
- */
-enum { IDLE_WINDOW_MS = 100, PRECOPY_NICE = 4, PRECOPY_PASSES_MAX = 3, PRECOPY_LITTLE = 64 };
+/* Disk left beyond the checkpoint. */
+#define STORE_RESERVE_BYTES (16ULL << 20)
 
-/* Memory left to the host beyond staging, and disk left beyond the checkpoint. */
-#define STAGING_RESERVE_BYTES (128ULL << 20)
-#define STORE_RESERVE_BYTES   (16ULL << 20)
-
+/* Around the time in which VMs are stopped: nothing is sent to their agents meanwhile. */
 static void nodes_paused(struct cluster *cluster, bool paused)
 {
 	pthread_mutex_lock(&the_daemon.lock);
-	for (unsigned int i = 0; i < cluster->spec.vms; i++)
-		cluster->nodes[i].paused = paused;
+	for (unsigned int i = 0; i < cluster->spec.vms; i++) {
+		struct node *node = &cluster->nodes[i];
+
+		node->paused = paused;
+		if (!node->link)
+			continue;
+		if (paused)
+			link_hold(node->link);
+		else
+			link_let_go(node->link);
+	}
 	pthread_mutex_unlock(&the_daemon.lock);
 }
 
@@ -61,34 +77,16 @@ static int ckpt_each(struct ckpt *ckpt, parallel_fn fn, struct err *err)
 static int prepare_one(size_t index, void *arg, struct err *err)
 {
 	struct node *node = ckpt_node(arg, index);
+	int rc;
 
 	if (!node->vm || !vm_alive(node->vm))
 		return err_set(err, ESRCH, "%s does not run; restart the cluster first",
 			       node->config.name);
-	return vm_disk_heal(node->vm, deadline_in_ms(MERGE_MS), err);
-}
-
-/* Take staging out of the budget, instead of what was taken before. */
-static int prepare_staging(struct ckpt *ckpt, uint64_t bytes, struct err *err)
-{
-	struct budget *budget = &the_daemon.staging;
-	uint64_t memory_free, left;
-	int rc = io_memory_available(&memory_free, err);
-
+	/* After a restart its disk may not have come whole yet. */
+	rc = vm_disk_fill_wait(node->vm, deadline_in_ms(FILL_MS), err);
 	if (rc < 0)
 		return rc;
-	memory_free -=
-		memory_free < STAGING_RESERVE_BYTES ? memory_free : STAGING_RESERVE_BYTES;
-	budget_give(budget, ckpt->staging_bytes);
-	ckpt->direct = !budget_take(budget, bytes, memory_free, &left);
-	ckpt->staging_bytes = ckpt->direct ? 0 : bytes;
-	if (ckpt->direct)
-		log_warn(
-			"ckpt=%s staging needs %llu MiB, %llu MiB are left for it: RAM is written "
-			"while the VMs are stopped",
-			ckpt->id, (unsigned long long)(bytes >> 20),
-			(unsigned long long)(left >> 20));
-	return 0;
+	return vm_disk_heal(node->vm, deadline_in_ms(MERGE_MS), err);
 }
 
 static int prepare_room(struct ckpt *ckpt, struct err *err)
@@ -123,7 +121,7 @@ static int prepare_room(struct ckpt *ckpt, struct err *err)
 			(unsigned long long)((ram + disk + STORE_RESERVE_BYTES) >> 20));
 	ckpt->to_store_bytes =
 		ckpt->cluster->spec.vms * ckpt->cluster->spec.memory_bytes + disk;
-	return prepare_staging(ckpt, ram, err);
+	return staging_reserve(ckpt->id, ram, &ckpt->staging_bytes, &ckpt->direct, err);
 }
 
 static int ckpt_prepare(struct ckpt *ckpt, struct err *err)
@@ -162,28 +160,21 @@ static int ckpt_overlay(struct ckpt *ckpt, struct err *err)
 
 /* precopy and ram: passes over the RAM of all VMs together. */
 
-static int ckpt_pass(struct ckpt *ckpt, size_t threads, int nice, struct ram_pass *ret_pass,
+static int ckpt_pass(struct ckpt *ckpt,
+		     int (*pass)(const char *id, struct ram_capture *const *captures,
+				 size_t count, struct err *err),
 		     struct err *err)
 {
 	struct ram_capture *captures[SPEC_VMS_MAX];
 	unsigned int vms = ckpt->cluster->spec.vms;
-	int rc;
 
 	for (unsigned int i = 0; i < vms; i++)
 		captures[i] = ckpt->vms[i].capture;
-	rc = ram_captures_pass(captures, vms, threads, nice, ret_pass, err);
-	if (rc == 0)
-		log_debug("ckpt=%s %zu threads read %llu KiB of RAM, copied %llu KiB", ckpt->id,
-			  threads, (unsigned long long)(ret_pass->read_bytes >> 10),
-			  (unsigned long long)(ret_pass->copied_bytes >> 10));
-	return rc;
+	return pass(ckpt->id, captures, vms, err);
 }
 
-/* With what the guests leave idle, until little is left to copy, or it does not get less. */
 static int ckpt_precopy(struct ckpt *ckpt, struct err *err)
 {
-	struct ram_pass pass = {0}, before;
-	size_t threads;
 	int rc = 0;
 
 	if (ckpt->direct)
@@ -192,15 +183,7 @@ static int ckpt_precopy(struct ckpt *ckpt, struct err *err)
 		rc = ram_capture_create(vm_ram_fd(ckpt_node(ckpt, i)->vm),
 					ckpt->cluster->spec.memory_bytes,
 					ckpt_node(ckpt, i)->trace, &ckpt->vms[i].capture, err);
-	threads = idle_cpus(IDLE_WINDOW_MS);
-	for (int i = 0; i < PRECOPY_PASSES_MAX && rc == 0; i++) {
-		before = pass;
-		rc = ckpt_pass(ckpt, threads, PRECOPY_NICE, &pass, err);
-		if (pass.copied_bytes < pass.read_bytes / PRECOPY_LITTLE ||
-		    (i > 0 && pass.copied_bytes > before.copied_bytes / 2))
-			break;
-	}
-	return rc;
+	return rc < 0 ? rc : ckpt_pass(ckpt, staging_precopy, err);
 }
 
 static int ckpt_drain(struct ckpt *ckpt, struct err *err)
@@ -220,13 +203,11 @@ static int ckpt_release(struct ckpt *ckpt, struct err *err)
 static int ckpt_pause(struct ckpt *ckpt, struct err *err)
 {
 	struct vm *vms[SPEC_VMS_MAX];
-	int rc;
 
 	cluster_vms(ckpt->cluster, vms);
+	nodes_paused(ckpt->cluster, true);
 	ckpt->doc.pause_ns = clock_mono_ns();
-	rc = vm_pause_all(vms, ckpt->cluster->spec.vms, err);
-	nodes_paused(ckpt->cluster, rc == 0);
-	return rc;
+	return vm_pause_all(vms, ckpt->cluster->spec.vms, err);
 }
 
 static int ckpt_disk(struct ckpt *ckpt, struct err *err)
@@ -247,10 +228,7 @@ static int ckpt_state(struct ckpt *ckpt, struct err *err)
 
 static int ckpt_ram(struct ckpt *ckpt, struct err *err)
 {
-	struct ram_pass pass;
-
-	return ckpt->direct ? ckpt_put_ram(ckpt, err)
-			    : ckpt_pass(ckpt, parallel_cpus(), 0, &pass, err);
+	return ckpt->direct ? ckpt_put_ram(ckpt, err) : ckpt_pass(ckpt, staging_finish, err);
 }
 
 static int ckpt_resume(struct ckpt *ckpt, struct err *err)
@@ -296,7 +274,8 @@ static int ckpt_commit(struct ckpt *ckpt, struct err *err)
 	return 0;
 }
 
-/* Before the layers are merged, QEMU begins to track what changes relative to this checkpoint. */
+/* Before the layers are merged, QEMU begins to track what changes relative to this checkpoint.
+ */
 static int merge_one(size_t index, void *arg, struct err *err)
 {
 	const struct ckpt *ckpt = arg;
@@ -305,6 +284,8 @@ static int merge_one(size_t index, void *arg, struct err *err)
 
 	if (rc == 0)
 		rc = vm_disk_track(vm, ckpt->id, err);
+	if (rc == 0)
+		rc = vm_save_forget(vm, err);
 	return rc < 0 ? rc : vm_disk_merge(vm, deadline_in_ms(MERGE_MS), err);
 }
 
@@ -372,6 +353,7 @@ static void ckpt_undo(struct ckpt *ckpt)
 
 	if (cluster_heal(ckpt->cluster, &err) < 0)
 		log_error("ckpt=%s the cluster cannot be healed: %s", ckpt->id, err.msg);
+	nodes_paused(ckpt->cluster, false);
 	if (ckpt->suspended && fabric_abort(ckpt->cluster, ckpt->id, AGENT_MS, &err) < 0)
 		log_warn("ckpt=%s %s", ckpt->id, err.msg);
 	store_abort(ckpt->txn);
@@ -380,7 +362,7 @@ static void ckpt_undo(struct ckpt *ckpt)
 
 static void ckpt_free(struct ckpt *ckpt)
 {
-	budget_give(&the_daemon.staging, ckpt->staging_bytes);
+	staging_give_back(ckpt->staging_bytes);
 	for (unsigned int i = 0; i < ckpt->cluster->spec.vms; i++) {
 		ram_capture_destroy(ckpt->vms[i].capture);
 		if (ckpt->vms[i].state_fd >= 0)

@@ -40,8 +40,8 @@ static inline struct node *ckpt_node(const struct ckpt *ckpt, size_t index)
 /* The RAM of stopped VMs straight into the store, where staging does not fit. */
 int ckpt_put_ram(struct ckpt *ckpt, struct err *err);
 
-/* Everything else of the VMs that is captured: staged RAM, device states, frozen disk layers. What
- * did not change since an earlier checkpoint is not looked at. */
+/* Everything else of the VMs that is captured: staged RAM, device states, frozen disk layers.
+ * What did not change since an earlier checkpoint is not looked at. */
 int ckpt_put_all(struct ckpt *ckpt, struct err *err);
 
 /* After the commit: later checkpoints are compared with this one. */

@@ -2,10 +2,10 @@
 /*
  * What a checkpoint writes into the store: the sources of its streams, and their bases.
  *
- * RAM has as its base the checkpoint of which the daemon keeps a trace (hashes of its pages), a disk
- * the checkpoint since which QEMU tracks changes of its file. A base that was removed or is
- * quarantined is none; then everything is read and hashed, and what the store has is not written all
- * the same.
+ * RAM has as its base the checkpoint of which the daemon keeps a trace (hashes of its pages), a
+ * disk the checkpoint since which QEMU tracks changes of its file. A base that was removed or
+ * is quarantined is none; then everything is read and hashed, and what the store has is not
+ * written all the same.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -109,7 +109,8 @@ static bool base_find(const char *checkpoint, unsigned int vm, const char *part,
 	if (!good || store_manifest(the_daemon.store, checkpoint, &manifest, NULL) < 0)
 		return false;
 	good = stream_ref_from_json(
-		       json_object_get(json_array_get(json_object_get(manifest, "vms"), vm), part),
+		       json_object_get(json_array_get(json_object_get(manifest, "vms"), vm),
+				       part),
 		       ret_ref, NULL) == 0;
 	json_decref(manifest);
 	return good;
@@ -184,7 +185,8 @@ static int puts_run(struct ckpt *ckpt, struct put *puts, size_t count, bool stop
 		    struct err *err)
 {
 	const struct store_work work = {
-		.threads = (unsigned int)(stopped ? parallel_cpus() : idle_cpus(IDLE_WINDOW_MS)),
+		.threads =
+			(unsigned int)(stopped ? parallel_cpus() : idle_cpus(IDLE_WINDOW_MS)),
 		.background = !stopped,
 		.progress = put_progress,
 		.progress_arg = ckpt,
@@ -269,7 +271,8 @@ void ckpt_keep_traces(struct ckpt *ckpt)
 		struct ckpt_vm *vm = &ckpt->vms[i];
 
 		node_set_trace(ckpt_node(ckpt, i),
-			       vm->capture ? ram_capture_take_trace(vm->capture) : NULL, ckpt->id);
+			       vm->capture ? ram_capture_take_trace(vm->capture) : NULL,
+			       ckpt->id);
 		ram_capture_destroy(vm->capture);
 		vm->capture = NULL;
 	}

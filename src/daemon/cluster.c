@@ -136,7 +136,7 @@ static bool cluster_must_await(const struct cluster *cluster, const char *op)
 {
 	if (cluster->removed)
 		return false;
-	if (!strcmp(cluster->op, CLUSTER_OP_ADOPT))
+	if (!strcmp(cluster->op, CLUSTER_OP_ADOPT) || !strcmp(cluster->op, CLUSTER_OP_FILL))
 		return true;
 	return cluster->unattended && !strcmp(cluster->op, "checkpoint") &&
 	       strcmp(op, "checkpoint") != 0;

@@ -16,6 +16,8 @@
 /* The operation of a daemon that takes over what an earlier one left; cluster_begin() waits for
  * its end. */
 #define CLUSTER_OP_ADOPT "adopt"
+/* A short look at disks that are being filled; waited for, too. */
+#define CLUSTER_OP_FILL "fill"
 
 /* The operation of a cluster that is a checkpoint's proof (daemon/prove.h), as long as it
  * exists. It is not counted among the clusters of this host. */

@@ -19,8 +19,9 @@ struct daemon {
 	char run_dir[IO_PATH_MAX], state_dir[IO_PATH_MAX], cache_dir[IO_PATH_MAX];
 	char store_dir[IO_PATH_MAX]; /* or s3://bucket/prefix */
 	struct store *store;
-	struct budget staging; /* for the captures of all clusters */
-	pthread_mutex_t lock;  /* the list of clusters and all fields of clusters marked so */
+	struct store_config store_config; /* what it was opened with */
+	struct budget staging;            /* for the captures of all clusters */
+	pthread_mutex_t lock; /* the list of clusters and all fields of clusters marked so */
 	struct cluster *clusters;
 };
 

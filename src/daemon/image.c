@@ -220,11 +220,10 @@ int cluster_set_image(struct cluster *cluster, const char *image_dir, struct err
 }
 
 /* The image's files, with the member of `refs` that is theirs. */
-#define IMAGE_FILES(refs)                \
-	{                                \
-		{"kernel", &(refs)->kernel}, \
-		{"initrd", &(refs)->initrd}, \
-		{"disk", &(refs)->disk},     \
+#define IMAGE_FILES(refs)                                                 \
+	{                                                                 \
+		{"kernel", &(refs)->kernel}, {"initrd", &(refs)->initrd}, \
+			{"disk", &(refs)->disk},                          \
 	}
 
 int image_put(const char *image_dir, struct store_txn *txn, struct image_refs *ret_refs,
@@ -271,9 +270,11 @@ bool image_is(const char *image_dir, const struct image_refs *refs)
 	same = image_text(image, "disk_format", here.disk_format, sizeof(here.disk_format),
 			  NULL) == 0 &&
 	       image_text(image, "cmdline", here.cmdline, sizeof(here.cmdline), NULL) == 0 &&
-	       !strcmp(here.disk_format, refs->disk_format) && !strcmp(here.cmdline, refs->cmdline);
+	       !strcmp(here.disk_format, refs->disk_format) &&
+	       !strcmp(here.cmdline, refs->cmdline);
 	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]) && same; i++)
-		same = image_file(image, image_dir, files[i].key, path, sizeof(path), NULL) == 0 &&
+		same = image_file(image, image_dir, files[i].key, path, sizeof(path), NULL) ==
+			       0 &&
 		       store_file_is(the_daemon.store, path, files[i].ref);
 	json_decref(image);
 	return same;

@@ -48,7 +48,8 @@ struct link {
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
 	unsigned int refs;
-	bool up;
+	bool up, holding;
+	struct link_write *held; /* while holding: oldest first */
 	atomic_bool closing;
 	int64_t next_id;
 	struct link_call_state *calls;
@@ -68,6 +69,7 @@ struct link_write {
 	struct link *link;
 	char *bytes;
 	size_t len;
+	struct link_write *next;
 };
 
 static void link_connect(struct link *link);
@@ -145,20 +147,73 @@ static void link_written(uv_write_t *req, int status)
 	free(write);
 }
 
+/* Put it off while the link is held. Lock held. */
+static bool link_put_off(struct link *link, struct link_write *write)
+{
+	struct link_write **at = &link->held;
+
+	if (!link->holding)
+		return false;
+	while (*at)
+		at = &(*at)->next;
+	*at = write;
+	return true;
+}
+
 /* On the loop: write a frame, or drop it when there is no connection (its call has been
- * failed). */
+ * failed). The lock is held, so that nothing goes out once link_hold() has returned. */
 static void link_write_now(void *arg)
 {
 	struct link_write *write = arg;
+	struct link *link = write->link;
 	uv_buf_t buf = uv_buf_init(write->bytes, (unsigned int)write->len);
+	bool taken;
 
 	write->req.data = write;
-	if (!write->link->connected || uv_write(&write->req, (uv_stream_t *)&write->link->pipe,
-						&buf, 1, link_written) < 0) {
-		link_unref(write->link);
+	pthread_mutex_lock(&link->lock);
+	taken = link_put_off(link, write) ||
+		(link->connected &&
+		 uv_write(&write->req, (uv_stream_t *)&link->pipe, &buf, 1, link_written) == 0);
+	pthread_mutex_unlock(&link->lock);
+	if (!taken) {
+		link_unref(link);
 		free(write->bytes);
 		free(write);
 	}
+}
+
+/* On the loop, so that nothing new overtakes what was held. */
+static void link_let_go_now(void *arg)
+{
+	struct link *link = arg;
+	struct link_write *write;
+
+	pthread_mutex_lock(&link->lock);
+	link->holding = false;
+	write = link->held;
+	link->held = NULL;
+	pthread_mutex_unlock(&link->lock);
+	while (write) {
+		struct link_write *next = write->next;
+
+		write->next = NULL;
+		link_write_now(write);
+		write = next;
+	}
+	link_unref(link);
+}
+
+void link_hold(struct link *link)
+{
+	pthread_mutex_lock(&link->lock);
+	link->holding = true;
+	pthread_mutex_unlock(&link->lock);
+}
+
+void link_let_go(struct link *link)
+{
+	link_ref(link);
+	loop_post(link_let_go_now, link);
 }
 
 /* Consumes bytes. */
@@ -420,6 +475,8 @@ static void link_close_now(void *arg)
 	struct link *link = arg;
 
 	link_drop(link, "the VM has ended");
+	link_ref(link);
+	link_let_go_now(link);
 	uv_close((uv_handle_t *)&link->timer, link_timer_closed);
 }
 

@@ -37,6 +37,14 @@ void link_unref(struct link *link);
 bool link_is_up(struct link *link);
 
 /*
+ * Keep back what is to be sent, and send it all later. Bytes that come to a port of a paused VM
+ * are put into its RAM by QEMU, if the guest has room for them: between the capture of its
+ * devices and of its RAM that would tear the two apart.
+ */
+void link_hold(struct link *link);
+void link_let_go(struct link *link);
+
+/*
  * Send a request (its "id" is overwritten) and wait for its reply. Waits for the session first,
  * within the deadline (monotonic). A connection lost on the way fails the call with
  * -ECONNRESET. Returns 0 with an ok reply, else -errno and the agent's sentence.

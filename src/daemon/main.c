@@ -336,6 +336,7 @@ static int start(const struct store_config *store, struct err *err)
 
 	if (rc == 0)
 		rc = loop_init(err);
+	the_daemon.store_config = *store;
 	if (rc == 0)
 		rc = store_open(store, &the_daemon.store, err);
 	if (rc < 0)

@@ -14,14 +14,14 @@ static json_t *vms_json(const struct cluster *cluster, const struct manifest_doc
 	json_t *vms = json_array();
 
 	for (unsigned int i = 0; i < cluster->spec.vms; i++)
-		json_array_append_new(vms, json_pack("{s:s,s:i,s:I,s:i,s:o,s:o,s:o}", "name",
-						     cluster->nodes[i].config.name, "index",
-						     (int)i, "memory_bytes",
-						     (json_int_t)cluster->spec.memory_bytes,
-						     "cpus", (int)cluster->spec.cpus, "ram",
-						     stream_ref_to_json(&doc->vms[i].ram), "state",
-						     stream_ref_to_json(&doc->vms[i].state), "disk",
-						     stream_ref_to_json(&doc->vms[i].disk)));
+		json_array_append_new(
+			vms, json_pack("{s:s,s:i,s:I,s:i,s:o,s:o,s:o}", "name",
+				       cluster->nodes[i].config.name, "index", (int)i,
+				       "memory_bytes", (json_int_t)cluster->spec.memory_bytes,
+				       "cpus", (int)cluster->spec.cpus, "ram",
+				       stream_ref_to_json(&doc->vms[i].ram), "state",
+				       stream_ref_to_json(&doc->vms[i].state), "disk",
+				       stream_ref_to_json(&doc->vms[i].disk)));
 	return vms;
 }
 
@@ -40,13 +40,13 @@ static json_t *phases_json(const struct manifest_doc *doc)
 
 static json_t *cost_json(const struct store_cost *cost)
 {
-	return json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "logical_bytes",
-			 (json_int_t)cost->logical_bytes, "data_bytes",
-			 (json_int_t)cost->data_bytes, "taken_bytes",
-			 (json_int_t)cost->taken_bytes, "new_bytes", (json_int_t)cost->new_bytes,
-			 "stored_bytes", (json_int_t)cost->stored_bytes, "hash_ns",
-			 (json_int_t)cost->hash_ns, "compress_ns", (json_int_t)cost->compress_ns,
-			 "write_ns", (json_int_t)cost->write_ns);
+	return json_pack(
+		"{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "logical_bytes",
+		(json_int_t)cost->logical_bytes, "data_bytes", (json_int_t)cost->data_bytes,
+		"taken_bytes", (json_int_t)cost->taken_bytes, "new_bytes",
+		(json_int_t)cost->new_bytes, "stored_bytes", (json_int_t)cost->stored_bytes,
+		"hash_ns", (json_int_t)cost->hash_ns, "compress_ns",
+		(json_int_t)cost->compress_ns, "write_ns", (json_int_t)cost->write_ns);
 }
 
 static json_t *images_json(const struct image_refs *image)
@@ -55,8 +55,8 @@ static json_t *images_json(const struct image_refs *image)
 
 	if (disk)
 		json_object_set_new(disk, "format", json_string(image->disk_format));
-	return json_pack("{s:o,s:o,s:o}", "kernel", stream_ref_to_json(&image->kernel), "initrd",
-			 stream_ref_to_json(&image->initrd), "disk", disk);
+	return json_pack("{s:o,s:o,s:o}", "kernel", stream_ref_to_json(&image->kernel),
+			 "initrd", stream_ref_to_json(&image->initrd), "disk", disk);
 }
 
 json_t *manifest_make(struct cluster *cluster, const struct manifest_doc *doc)
@@ -96,13 +96,13 @@ static int vms_from_json(const json_t *vms, const struct spec *spec,
 
 		rc = stream_ref_from_json(json_object_get(vm, "ram"), &ret_vms[i].ram, err);
 		if (rc == 0)
-			rc = stream_ref_from_json(json_object_get(vm, "state"), &ret_vms[i].state,
-						  err);
+			rc = stream_ref_from_json(json_object_get(vm, "state"),
+						  &ret_vms[i].state, err);
 		if (rc == 0)
-			rc = stream_ref_from_json(json_object_get(vm, "disk"), &ret_vms[i].disk, err);
+			rc = stream_ref_from_json(json_object_get(vm, "disk"), &ret_vms[i].disk,
+						  err);
 		if (rc == 0 && ret_vms[i].ram.logical_bytes != spec->memory_bytes)
-			rc = err_set(err, EPROTO,
-				     "vm%u's RAM is not of its memory's size", i);
+			rc = err_set(err, EPROTO, "vm%u's RAM is not of its memory's size", i);
 	}
 	return rc;
 }
@@ -112,11 +112,12 @@ static int image_from_json(const json_t *manifest, struct image_refs *ret_image,
 {
 	const json_t *images = json_object_get(manifest, "images");
 	const json_t *disk = json_object_get(images, "disk");
-	int rc = stream_ref_from_json(json_object_get(images, "kernel"), &ret_image->kernel, err);
+	int rc = stream_ref_from_json(json_object_get(images, "kernel"), &ret_image->kernel,
+				      err);
 
 	if (rc == 0)
 		rc = stream_ref_from_json(json_object_get(images, "initrd"), &ret_image->initrd,
-					err);
+					  err);
 	if (rc == 0)
 		rc = stream_ref_from_json(disk, &ret_image->disk, err);
 	if (rc == 0)

@@ -147,7 +147,8 @@ static bool process_names(pid_t pid, const char *dir)
 	snprintf(path, sizeof(path), "/proc/%d/cmdline", (int)pid);
 	if (io_read_file(path, CMDLINE_MAX_BYTES, &cmdline, &len, NULL) < 0)
 		return false;
-	if (!strstr(cmdline, "qemu") && !strstr(cmdline, "stasis-netns"))
+	if (!strstr(cmdline, "qemu") && !strstr(cmdline, "stasis-netns") &&
+	    !strstr(cmdline, "nbdkit"))
 		return false;
 	for (at = cmdline; (at = memmem(at, len - (size_t)(at - cmdline), dir, dir_len)); at++)
 		if (at[dir_len] == '/' || at[dir_len] == '\0' || at[dir_len] == ',')

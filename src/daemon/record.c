@@ -21,9 +21,11 @@ static json_t *record_encode(struct cluster *cluster)
 		const struct node *node = &cluster->nodes[i];
 
 		json_array_append_new(nodes,
-				      json_pack("{s:i,s:I,s:s}", "pid", (int)node->pid,
+				      json_pack("{s:i,s:I,s:s,s:s,s:s}", "pid", (int)node->pid,
 						"start_time", (json_int_t)node->start_time,
-						"genid", node->config.genid));
+						"genid", node->config.genid, "served_socket",
+						node->config.served.socket, "served_export",
+						node->config.served.export_name));
 	}
 	record = json_pack("{s:i,s:o,s:s,s:s,s:o,s:s,s:i,s:I,s:o,s:O?,s:s,s:I}", "format",
 			   RECORD_FORMAT, "spec", spec_to_json(&cluster->spec), "op",
@@ -95,6 +97,13 @@ static int nodes_decode(struct cluster *cluster, const json_t *nodes, struct err
 		if (rc == 0)
 			rc = members_get_text(json, "genid", node->config.genid,
 					      sizeof(node->config.genid), err);
+		if (rc == 0)
+			rc = members_get_text(json, "served_socket", node->config.served.socket,
+					      sizeof(node->config.served.socket), err);
+		if (rc == 0)
+			rc = members_get_text(json, "served_export",
+					      node->config.served.export_name,
+					      sizeof(node->config.served.export_name), err);
 		node->pid = (pid_t)pid;
 		node->start_time = (uint64_t)start_time;
 	}

@@ -29,6 +29,7 @@
 #include "daemon/manifest.h"
 #include "daemon/ops.h"
 #include "daemon/restart.h"
+#include "daemon/serve.h"
 #include "daemon/template.h"
 
 enum { AGENT_MS = 60000, PART_NAME_MAX = 32 };
@@ -69,8 +70,8 @@ static bool restart_quarantined(const struct restart *restart)
 	return damaged;
 }
 
-/* Where nothing is lost by a checkpoint that turns out to be damaged, its data are checked while they
- * are read; its manifest has been. */
+/* Where nothing is lost by a checkpoint that turns out to be damaged, its data are checked
+ * while they are read; its manifest has been. */
 static int restart_verify(struct restart *restart, struct err *err)
 {
 	const struct store_work work = {.progress = restart_read, .progress_arg = restart};
@@ -137,14 +138,26 @@ static int restart_image(struct restart *restart, struct err *err)
 	return rc < 0 ? rc : cluster_set_image(restart->cluster, dir, err);
 }
 
-/* An empty file for a VM's disk layer, in a directory that has nothing else. */
-static int disk_create(const struct vm_config *config, int *ret_fd, struct err *err)
+/* A disk layer, in a directory that has nothing else: an empty file to be filled, or, of a
+ * large disk, a fresh layer over the one that is served. */
+static int disk_create(struct restart *restart, unsigned int index, int *ret_fd,
+		       struct err *err)
 {
+	struct node *node = &restart->cluster->nodes[index];
+	const struct stream_ref *disk = &restart->from->vms[index].disk;
+	const struct vm_config *config = &node->config;
 	char path[IO_PATH_MAX];
 	int rc = io_remove_all(config->dir, err);
 
+	node->config.served.socket[0] = '\0';
 	if (rc == 0)
 		rc = io_mkdir_all(config->dir, 0700, err);
+	if (rc == 0 && serve_wanted(disk)) {
+		rc = serve_start(restart->cluster, restart->id, err);
+		if (rc == 0)
+			serve_node(node, disk);
+		return rc < 0 ? rc : vm_disk_create(config, err);
+	}
 	if (rc == 0)
 		rc = io_path(path, sizeof(path), err, "%s/disk.qcow2", config->dir);
 	if (rc < 0)
@@ -166,8 +179,7 @@ static int restart_prepare(struct restart *restart, struct err *err)
 		if (restart->rams[i] < 0 || restart->states[i] < 0)
 			rc = err_sys(err, ENOMEM, "cannot create memory for vm%u", i);
 		if (rc == 0)
-			rc = disk_create(&restart->cluster->nodes[i].config, &restart->disks[i],
-					 err);
+			rc = disk_create(restart, i, &restart->disks[i], err);
 	}
 	return rc;
 }
@@ -176,6 +188,8 @@ static int rebase_one(size_t index, void *arg, struct err *err)
 {
 	const struct restart *restart = arg;
 
+	if (restart->disks[index] < 0) /* served */
+		return 0;
 	return vm_disk_rebase(&restart->cluster->nodes[index].config, err);
 }
 
@@ -187,18 +201,21 @@ static int restart_fill(struct restart *restart, const char *what, const int *fd
 	unsigned int vms = restart->cluster->spec.vms;
 	struct store_target targets[SPEC_VMS_MAX];
 	char names[SPEC_VMS_MAX][PART_NAME_MAX];
+	size_t count = 0;
 
 	for (unsigned int i = 0; i < vms; i++) {
 		const char *vm = (const char *)&restart->from->vms[i];
 
+		if (fds[i] < 0)
+			continue;
 		snprintf(names[i], sizeof(names[i]), "vm%u.%s", i, what);
-		targets[i] = (struct store_target){
+		targets[count++] = (struct store_target){
 			.name = names[i],
 			.ref = *(const struct stream_ref *)(vm + ref_offset),
 			.fd = fds[i],
 		};
 	}
-	return store_fill(the_daemon.store, targets, vms, &work, err);
+	return store_fill(the_daemon.store, targets, count, &work, err);
 }
 
 static int restart_disks(struct restart *restart, struct err *err)
@@ -208,9 +225,10 @@ static int restart_disks(struct restart *restart, struct err *err)
 	restart->to_read_bytes = 0;
 	atomic_store(&restart->read_bytes, 0);
 	for (unsigned int i = 0; i < restart->cluster->spec.vms; i++)
-		restart->to_read_bytes += restart->from->vms[i].ram.data_bytes +
-					  restart->from->vms[i].state.data_bytes +
-					  restart->from->vms[i].disk.data_bytes;
+		restart->to_read_bytes +=
+			restart->from->vms[i].ram.data_bytes +
+			restart->from->vms[i].state.data_bytes +
+			(restart->disks[i] < 0 ? 0 : restart->from->vms[i].disk.data_bytes);
 	if (rc == 0)
 		rc = restart_fill(restart, "disk", restart->disks,
 				  offsetof(struct manifest_vm, disk), err);
@@ -225,6 +243,8 @@ static int track_one(size_t index, void *arg, struct err *err)
 {
 	const struct restart *restart = arg;
 
+	if (restart->disks[index] < 0) /* served: it is not the checkpoint's file */
+		return 0;
 	return vm_disk_track(restart->cluster->nodes[index].vm, restart->id, err);
 }
 
@@ -404,6 +424,8 @@ static int restart_cluster(struct restart *restart, json_t *reply, struct err *e
 		snprintf(cluster->last_checkpoint, sizeof(cluster->last_checkpoint), "%s",
 			 restart->id);
 		pthread_mutex_unlock(&the_daemon.lock);
+		if (serve_follow(cluster, err) < 0)
+			log_error("cluster=%s %s", cluster->spec.name, err->msg);
 		cluster_end(cluster, message);
 		rc = cluster_save(cluster, err);
 		if (rc == 0)

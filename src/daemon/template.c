@@ -101,7 +101,8 @@ static int image_ref_from_json(const json_t *json, struct simg_ref *ret_ref, str
 	int rc = rpc_get_str(json, "root", &root, err);
 
 	if (rc == 0)
-		rc = rpc_get_int(json, "logical_bytes", 0, SIMG_LOGICAL_MAX, &logical_bytes, err);
+		rc = rpc_get_int(json, "logical_bytes", 0, SIMG_LOGICAL_MAX, &logical_bytes,
+				 err);
 	if (rc == 0)
 		rc = rpc_get_int(json, "file_bytes", 0, INT64_MAX, &file_bytes, err);
 	if (rc == 0 && (strlen(root) != 2 * sizeof(ret_ref->root) ||

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* One checkpoint as one stream of bytes: head, manifest, and a pack of what it needs. Written from
- * front to end, so that it can go into a pipe. */
+/* One checkpoint as one stream of bytes: head, manifest, and a pack of what it needs. Written
+ * from front to end, so that it can go into a pipe. */
 #include "store/export.h"
 
 #include <errno.h>
@@ -24,8 +24,8 @@ size_t export_head_encode(const struct export_head *head, char ret_text[EXPORT_H
 	int len;
 
 	format_encode(&head->format, format);
-	len = snprintf(ret_text, EXPORT_HEAD_MAX, "%s%scheckpoint %s\nmanifest %" PRIu64 "\n", magic,
-		       format, head->id, head->manifest_bytes);
+	len = snprintf(ret_text, EXPORT_HEAD_MAX, "%s%scheckpoint %s\nmanifest %" PRIu64 "\n",
+		       magic, format, head->id, head->manifest_bytes);
 	return (size_t)len;
 }
 
@@ -42,16 +42,17 @@ static const char *lines_end(const char *text, int lines)
 int export_head_decode(const char *bytes, size_t len, struct export_head *ret_head,
 		       size_t *ret_len, struct err *err)
 {
-	char text[EXPORT_HEAD_MAX] = "", format[FORMAT_BYTES_MAX];
+	char text[EXPORT_HEAD_MAX] = "", format[FORMAT_BYTES_MAX], again[EXPORT_HEAD_MAX];
 	const char *begin = text + sizeof(magic) - 1, *end;
-	int used = 0, lines = 3;
+	int used = 0, lines = 3, rc;
 
 	memcpy(text, bytes, len < sizeof(text) - 1 ? len : sizeof(text) - 1);
 	if (strncmp(text, "stasis-export ", 14))
 		return err_set(err, EBADMSG, "this is not an exported checkpoint");
 	if (strncmp(text, magic, sizeof(magic) - 1))
-		return err_set(err, EPROTONOSUPPORT,
-			       "the exported checkpoint has a format that this program does not know");
+		return err_set(
+			err, EPROTONOSUPPORT,
+			"the exported checkpoint has a format that this program does not know");
 	if (strstr(begin, "cipher aes"))
 		lines = 4;
 	end = lines_end(begin, lines);
@@ -60,10 +61,18 @@ int export_head_decode(const char *bytes, size_t len, struct export_head *ret_he
 	snprintf(format, sizeof(format), "%.*s", (int)(end - begin), begin);
 	if (sscanf(end, "checkpoint %63s manifest %" SCNu64 "%n", ret_head->id,
 		   &ret_head->manifest_bytes, &used) != 2 ||
-	    end[used] != '\n' || ret_head->manifest_bytes > MANIFEST_BYTES_MAX)
+	    end[used] != '\n' || ret_head->manifest_bytes > EXPORT_MANIFEST_MAX)
 		return err_set(err, EBADMSG, "the exported checkpoint's head is damaged");
 	*ret_len = (size_t)(end - text) + (size_t)used + 1;
-	return format_decode(format, "exported checkpoint", &ret_head->format, err);
+	rc = format_decode(format, "exported checkpoint", &ret_head->format, err);
+	if (rc < 0)
+		return rc;
+	/* sscanf() is lenient: the head must be what we would write. */
+	len = export_head_encode(ret_head, again);
+	if (len != *ret_len || memcmp(again, text, len) != 0 ||
+	    !name_valid(ret_head->id, STORE_ID_MAX - 1))
+		return err_set(err, EBADMSG, "the exported checkpoint's head is damaged");
+	return 0;
 }
 
 struct exporter {
@@ -123,7 +132,7 @@ static int head_write(const struct exporter *e, const char *id, struct err *err)
 	snprintf(head.id, sizeof(head.id), "%s", id);
 	store_object("manifests", id, object);
 	/* As it is in the store: sealed, if that is encrypted. */
-	rc = backend_get(e->store->backend, object, MANIFEST_BYTES_MAX, &manifest, &len, err);
+	rc = backend_get(e->store->backend, object, EXPORT_MANIFEST_MAX, &manifest, &len, err);
 	if (rc < 0)
 		return rc;
 	head.manifest_bytes = len;

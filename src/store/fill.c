@@ -3,9 +3,9 @@
  * Reading of whole streams into files, on all cores.
  *
  * Work goes segment by segment: a segment is read, opened, each of its chunks that is wanted is
- * checked against its id, and every page of every target that it serves is written. A window bounds
- * the memory of the plan; windows cut all targets at the same blocks, so that equal pages of VMs at
- * equal places still are read once.
+ * checked against its id, and every page of every target that it serves is written. A window
+ * bounds the memory of the plan; windows cut all targets at the same blocks, so that equal
+ * pages of VMs at equal places still are read once.
  */
 #include <errno.h>
 #include <stdatomic.h>
@@ -36,7 +36,8 @@ struct fill {
 
 /* Check the chunk at `offset` of a segment, unless it was the one before. */
 static int chunk_check_at(struct chunk_reader *reader, const struct plan_segment *s,
-			  uint32_t offset, const uint8_t *raw, uint8_t *checked, struct err *err)
+			  uint32_t offset, const uint8_t *raw, uint8_t *checked,
+			  struct err *err)
 {
 	const struct pack_segment *segment = &s->pack->segments[s->segment];
 	const struct pack_chunk *chunks = &s->pack->chunks[segment->first_chunk];
@@ -67,8 +68,7 @@ static int run_write(const struct fill *fill, const struct plan_page *pages, siz
 	int rc = 0;
 
 	while (run < count && pages[run].target == pages->target &&
-	       pages[run].page == pages->page + run &&
-	       pages[run].offset == pages->offset + len)
+	       pages[run].page == pages->page + run && pages[run].offset == pages->offset + len)
 		len += tree_page_bytes(logical, pages[run++].page);
 	if (target->fd >= 0)
 		rc = io_pwrite_all(target->fd, raw + pages->offset, len,
@@ -120,8 +120,8 @@ static int fill_worker(size_t index, void *arg, struct err *err)
 	return rc;
 }
 
-/* Give the destination the stream's size; one that has it already may be sealed or mapped, and is
- * left alone. */
+/* Give the destination the stream's size; one that has it already may be sealed or mapped, and
+ * is left alone. */
 static int target_resize(const struct store_target *target, struct err *err)
 {
 	struct stat st;
@@ -185,7 +185,8 @@ int store_fill(struct store *store, const struct store_target *targets, size_t c
 	rc = fill_prepare(&fill, &blocks, err);
 	step = step ? step : 1;
 	for (uint64_t first = 0; first < blocks && rc == 0; first += step)
-		rc = window_fill(&fill, first, first + step < blocks ? first + step : blocks, err);
+		rc = window_fill(&fill, first, first + step < blocks ? first + step : blocks,
+				 err);
 	index_drop(store->index);
 	for (size_t i = 0; fill.leaves && i < count; i++)
 		free(fill.leaves[i]);

@@ -18,7 +18,8 @@ void format_encode(const struct store_format *format, char ret_text[FORMAT_BYTES
 	hex_encode(format->id, sizeof(format->id), id);
 	hex_encode(format->check, sizeof(format->check), check);
 	if (format->encrypted)
-		snprintf(ret_text, FORMAT_BYTES_MAX, "%s%d\nid %s\ncipher aes-256-gcm\ncheck %s\n", magic,
+		snprintf(ret_text, FORMAT_BYTES_MAX,
+			 "%s%d\nid %s\ncipher aes-256-gcm\ncheck %s\n", magic,
 			 STORE_FORMAT_VERSION, id, check);
 	else
 		snprintf(ret_text, FORMAT_BYTES_MAX, "%s%d\nid %s\ncipher none\n", magic,
@@ -57,10 +58,11 @@ int format_decode(const char *text, const char *where, struct store_format *ret_
 		at = end + 1;
 	}
 	if (ok && version != STORE_FORMAT_VERSION)
-		return err_set(err, EPROTONOSUPPORT,
-			       "the store %s has format version %lu, this program reads and writes "
-			       "version %d: name another store",
-			       where, version, STORE_FORMAT_VERSION);
+		return err_set(
+			err, EPROTONOSUPPORT,
+			"the store %s has format version %lu, this program reads and writes "
+			"version %d: name another store",
+			where, version, STORE_FORMAT_VERSION);
 	ok = ok && skip(&at, "id ") && skip_hex(&at, ret_format->id, sizeof(ret_format->id));
 	ret_format->encrypted = ok && skip(&at, "cipher aes-256-gcm\n");
 	if (ret_format->encrypted)

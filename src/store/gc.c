@@ -1,24 +1,32 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Collection of garbage, beside writers and readers of any host. One is at work at a time, which
- * their leases see to; against all others nothing is locked.
+ * Collection of garbage, beside writers and readers of any host, without a lock.
  *
- * A transaction first makes its lease, then looks at what is condemned, and from then on relies on
- * no condemned pack, not even through the stream that it takes for a base. A collection marks what
- * the manifests need, condemns packs that nobody needs, and then looks at the leases: only they may
- * have relied on the pack before it was condemned. When all of them have ended the manifests are
- * looked at once more. A pack that is needed after all is reprieved. One that is not may still be
- * read by those who began while a manifest needed it: it is deleted when the leases of that moment
- * have ended, too. The names of the leases stand in the object condemned/<pack>, so that a later
- * collection, of whatever process, goes on.
+ * A transaction first makes its lease, then looks at what is condemned, and from then on relies
+ * on no condemned pack. A collection marks what the manifests need, condemns packs that nobody
+ * needs, and then looks at the leases: only they may have relied on the pack before it was
+ * condemned. When all of them have ended the manifests are looked at once more, and the pack is
+ * reprieved if it is needed after all. If not there may still be readers that began when nobody
+ * but this pack had a chunk: so the leases are looked at once more, and when they have ended,
+ * too, the pack is deleted. Round and leases stand in the object condemned/<pack>, so that a
+ * later collection, of whatever process, goes on.
  *
- * A pack with little that is alive, or one of many small ones, is emptied: its living chunks are
- * written into a new pack, and then it is one that nobody needs. Killed anywhere, a collection
- * leaves chunks in two packs, or packs condemned: both are for the next one.
+ * There is one collection at a time: else one could delete what another one has just reprieved,
+ * or each could keep another one of two packs. A collection that finds another one's lease
+ * gives up; of two that find each other's both do, to try again.
+ *
+ * What is relied on by way of a checkpoint is marked as long as its manifest is there:
+ * removal.c.
+ *
+ * A pack with little that is alive, or one of many small ones, is emptied: its living chunks
+ * are written into a new pack, and then it is one that nobody needs. Killed anywhere, a
+ * collection leaves chunks in two packs, or packs condemned: both are for the next one.
  */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/clock.h"
@@ -27,11 +35,17 @@
 #include "store/copier.h"
 #include "store/lease.h"
 #include "store/mark.h"
+#include "store/removal.h"
 
-enum { SMALL_PACK_BYTES = 4 << 20, SMALL_PACKS_MAX = 16, LEASES_BYTES_MAX = 1 << 20 };
+enum {
+	SMALL_PACK_BYTES = 4 << 20,
+	SMALL_PACKS_MAX = 16,
+	NOTE_BYTES_MAX = 1 << 20,
+	TRIES = 5,
+	TRY_AFTER_MS = 50, /* at least, and at most twice as long for each try */
+};
 
-/* The first line of an object condemned/<pack> when only readers are waited for. */
-static const char readers_line[] = "readers\n";
+static const char round_one[] = "round 1\n", round_two[] = "round 2\n";
 
 /* Packs of which less than half is needed are emptied. */
 static bool mostly_dead(uint64_t live_bytes, uint64_t all_bytes)
@@ -76,8 +90,8 @@ static bool all_found(struct gc *gc)
 	return !gc->mark.partly;
 }
 
-/* Whether a living chunk is nowhere else, except perhaps in condemned packs. What a damaged pack had
- * is not known: it is needed as long as anything is missing. */
+/* Whether a living chunk is nowhere else, except perhaps in condemned packs. What a damaged pack
+ * had is not known: it is needed as long as anything is missing. */
 static bool needed(struct gc *gc, const struct pack *pack)
 {
 	if (pack->unreadable)
@@ -104,12 +118,14 @@ static void packs_choose(struct gc *gc)
 	size_t small = 0;
 
 	for (size_t i = 0; i < gc->count; i++)
-		small += gc->packs[i].pack->bytes < SMALL_PACK_BYTES && !gc->packs[i].pack->condemned;
+		small += gc->packs[i].pack->bytes < SMALL_PACK_BYTES &&
+			 !gc->packs[i].pack->condemned;
 	for (size_t i = 0; i < gc->count; i++) {
 		struct judged *judged = &gc->packs[i];
 		const struct pack *pack = judged->pack;
 
-		if (pack->unreadable || pack->condemned || pack->suspect || judged->live_bytes == 0)
+		if (pack->unreadable || pack->condemned || pack->suspect ||
+		    judged->live_bytes == 0)
 			continue;
 		judged->empty_it = mostly_dead(judged->live_bytes, judged->all_bytes) ||
 				   (small > SMALL_PACKS_MAX && pack->bytes < SMALL_PACK_BYTES);
@@ -171,8 +187,8 @@ static int packs_empty(struct gc *gc, struct copier *copier, struct err *err)
 	for (size_t i = 0; i < gc->count && rc == 0; i++) {
 		struct judged *judged = &gc->packs[i];
 
-		for (uint32_t s = 0; judged->empty_it && s < judged->pack->segment_count && rc == 0;
-		     s++)
+		for (uint32_t s = 0;
+		     judged->empty_it && s < judged->pack->segment_count && rc == 0; s++)
 			rc = segment_rescue(gc, copier, judged->pack, s, raw, err);
 		if (rc == -EBADMSG) {
 			log_warn("left alone: %s", err ? err->msg : "a damaged pack");
@@ -233,154 +249,120 @@ static int packs_condemn(struct gc *gc, struct err *err)
 	return rc;
 }
 
-/* Leases that are not this collection's own. */
+static int pack_reprieve(struct gc *gc, const struct pack *pack, struct err *err)
+{
+	struct backend *backend = gc->store->backend;
+	char object[PACK_OBJECT_MAX];
+	int rc = fault_hit(FAULT_GC_DELETED, err);
+
+	pack_object("condemned", pack->name, object);
+	if (rc == 0)
+		rc = backend->ops->remove(backend, object, err);
+	if (rc == 0)
+		index_mark(gc->store->index, pack->name, false, pack->suspect);
+	return rc;
+}
+
+static int pack_delete(struct gc *gc, const struct pack *pack, struct err *err)
+{
+	static const char *const kinds[] = {"packs", "condemned", "suspect"};
+	struct backend *backend = gc->store->backend;
+	int rc = fault_hit(FAULT_GC_DELETE, err);
+
+	/* Whoever stood still so long that others took the lease for dead must not delete. */
+	if (rc == 0)
+		rc = lease_check(gc->lease, err);
+	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]) && rc == 0; i++) {
+		char object[PACK_OBJECT_MAX];
+
+		pack_object(kinds[i], pack->name, object);
+		rc = backend->ops->remove(backend, object, err);
+		if (i == 0 && rc == 0) {
+			gc->report->deleted++;
+			gc->report->freed_bytes += pack->bytes;
+			rc = fault_hit(FAULT_GC_DELETED, err);
+		}
+	}
+	return rc;
+}
+
+/* The leases, but for this collection's: first when nothing that may be deleted can be relied
+ * on any more, then when the manifests have been looked at after that. */
 struct leases {
-	lease_name *names;
-	size_t count;
+	lease_name *first, *second;
+	size_t first_count, second_count;
 };
 
-static int leases_look(const struct gc *gc, struct leases *ret_leases, struct err *err)
+/* Go on with a condemned pack: 1 if it waits for leases, 0 if it does not any more, or -errno.
+ */
+static int pack_settle(struct gc *gc, const struct pack *pack, const struct leases *leases,
+		       struct err *err)
 {
-	int rc = lease_list(gc->store, &ret_leases->names, &ret_leases->count, err);
-	size_t kept = 0;
-
-	if (rc < 0)
-		return rc;
-	for (size_t i = 0; i < ret_leases->count; i++)
-		if (strcmp(ret_leases->names[i], lease_name_get(gc->lease)) != 0)
-			memmove(ret_leases->names[kept++], ret_leases->names[i], LEASE_NAME_MAX);
-	ret_leases->count = kept;
-	return 0;
-}
-
-static bool names_any(const char *text, const struct leases *leases)
-{
-	for (size_t i = 0; i < leases->count; i++)
-		if (strstr(text, leases->names[i]))
-			return true;
-	return false;
-}
-
-/* Write down for whom a condemned pack waits, a line each. */
-static int leases_note(struct gc *gc, const char *object, const char *first_line,
-		       const struct leases *leases, struct err *err)
-{
-	CLEANUP_FREE char *text =
-		malloc(strlen(first_line) + leases->count * (LEASE_NAME_MAX + 1) + 1);
-	char *at = text;
-
-	if (!text)
-		return err_sys(err, ENOMEM, "leases");
-	at = stpcpy(at, first_line);
-	for (size_t i = 0; i < leases->count; i++) {
-		at = stpcpy(at, leases->names[i]);
-		at = stpcpy(at, "\n");
-	}
-	return backend_put(gc->store->backend, object, text, strlen(text), err);
-}
-
-/* Whether a condemned pack still waits for a lease: 1, 0 or -errno. `before` are the leases before
- * the manifests were marked last, `after` those behind it. */
-static int condemned_waits(struct gc *gc, const struct pack *pack, const struct leases *before,
-			   const struct leases *after, struct err *err)
-{
+	struct store *store = gc->store;
 	CLEANUP_FREE void *text = NULL;
 	char object[PACK_OBJECT_MAX];
 	size_t len;
 	int rc;
 
 	pack_object("condemned", pack->name, object);
-	rc = backend_get(gc->store->backend, object, LEASES_BYTES_MAX, &text, &len, err);
-	if (rc == -ENOENT)
-		return 1; /* somebody has removed the mark */
+	rc = backend_get(store->backend, object, NOTE_BYTES_MAX, &text, &len, err);
 	if (rc < 0)
 		return rc;
-	if (needed(gc, pack))
-		return 0;
-	if (len == 0 && before->count > 0) {
-		rc = leases_note(gc, object, "", before, err);
+	if (!len && leases->first_count) {
+		rc = lease_note(store, object, round_one, leases->first, leases->first_count,
+				err);
 		return rc < 0 ? rc : 1;
 	}
-	if (names_any(text, before))
+	if (lease_noted(text, leases->first, leases->first_count))
 		return 1;
-	if (!strncmp(text, readers_line, strlen(readers_line)) || after->count == 0)
-		return 0;
-	rc = leases_note(gc, object, readers_line, after, err);
-	return rc < 0 ? rc : 1;
-}
-
-static int condemned_end(struct gc *gc, const struct pack *pack, struct err *err)
-{
-	struct backend *backend = gc->store->backend;
-	char object[PACK_OBJECT_MAX];
-	bool reprieve = needed(gc, pack);
-	int rc = 0;
-
-	if (!reprieve) {
-		rc = fault_hit(FAULT_GC_DELETE, err);
-		pack_object("packs", pack->name, object);
-		if (rc == 0)
-			rc = backend->ops->remove(backend, object, err);
-		if (rc < 0)
-			return rc;
-		gc->report->deleted++;
-		gc->report->freed_bytes += pack->bytes;
+	if (needed(gc, pack))
+		return pack_reprieve(gc, pack, err);
+	if (leases->second_count && strncmp(text, round_two, strlen(round_two)) != 0) {
+		rc = lease_note(store, object, round_two, leases->second, leases->second_count,
+				err);
+		return rc < 0 ? rc : 1;
 	}
-	rc = fault_hit(FAULT_GC_DELETED, err);
-	pack_object("condemned", pack->name, object);
-	if (rc == 0)
-		rc = backend->ops->remove(backend, object, err);
-	if (rc == 0 && reprieve)
-		index_mark(gc->store->index, pack->name, false, pack->suspect);
-	pack_object("suspect", pack->name, object);
-	return rc == 0 && !reprieve ? backend->ops->remove(backend, object, err) : rc;
+	return pack_delete(gc, pack, err);
 }
 
-static int packs_settle(struct gc *gc, const struct leases *before, const struct leases *after,
-			struct err *err)
+static int packs_settle(struct gc *gc, const struct leases *leases, struct err *err)
 {
-	CLEANUP_FREE struct pack **packs = NULL;
-	size_t count = 0;
+	struct pack **packs;
+	size_t count;
 	int rc = index_packs(gc->store->index, &packs, &count, err);
 
-	for (size_t i = 0; i < count && rc == 0; i++) {
-		int waits;
-
+	if (rc < 0)
+		return rc;
+	for (size_t i = 0; i < count && rc >= 0; i++) {
 		if (!packs[i]->condemned)
 			continue;
-		waits = condemned_waits(gc, packs[i], before, after, err);
-		if (waits == 0)
-			rc = condemned_end(gc, packs[i], err);
-		else if (waits < 0)
-			rc = waits;
-		else
-			gc->report->waiting++;
+		rc = pack_settle(gc, packs[i], leases, err);
+		gc->report->waiting += rc == 1;
 	}
-	return rc;
+	free(packs);
+	return rc < 0 ? rc : 0;
 }
 
 /* Delete, or reprieve, what waits for nobody any more. */
 static int condemned_settle(struct gc *gc, struct err *err)
 {
-	struct leases before = {0}, after = {0};
-	int rc = leases_look(gc, &before, err);
+	struct store *store = gc->store;
+	struct leases leases = {0};
+	int rc = lease_list(store, gc->lease, &leases.first, &leases.first_count, err);
 
-	/* What was published while we looked at the leases is marked, too. */
+	/* What was published until the leases were looked at is marked, too. */
 	if (rc == 0)
 		rc = mark_manifests(&gc->mark, err);
 	if (rc == 0)
-		rc = leases_look(gc, &after, err);
-	/* Who has stood still so long that others took it for dead deletes nothing. */
+		rc = lease_list(store, gc->lease, &leases.second, &leases.second_count, err);
 	if (rc == 0)
-		rc = lease_check(gc->lease, err);
-	if (rc == 0)
-		rc = packs_settle(gc, &before, &after, err);
-	free(before.names);
-	free(after.names);
+		rc = packs_settle(gc, &leases, err);
+	free(leases.first);
+	free(leases.second);
 	return rc;
 }
 
-/* A kind of marks, and of what they are marks. */
+/* Marks, and of what they are. */
 struct marks {
 	struct store *store;
 	const char *kind, *of;
@@ -390,40 +372,44 @@ static int mark_of_nothing(const char *name, const struct backend_stat *stat, vo
 			   struct err *err)
 {
 	const struct marks *marks = arg;
-	struct backend *backend = marks->store->backend;
 	char object[STORE_OBJECT_MAX];
 	int has;
 
 	(void)stat;
 	store_object(marks->of, name, object);
-	has = backend_has(backend, object, err);
+	has = backend_has(marks->store->backend, object, err);
 	if (has != 0)
 		return has < 0 ? has : 0;
 	store_object(marks->kind, name, object);
-	return backend->ops->remove(backend, object, err);
+	return marks->store->backend->ops->remove(marks->store->backend, object, err);
 }
 
 /* Remove marks of packs and checkpoints that are gone. */
-static int marks_sweep(struct store *store, struct err *err)
+static int marks_tidy(struct store *store, struct err *err)
 {
-	struct marks kinds[] = {
+	struct marks all[] = {
 		{store, "condemned", "packs"},
 		{store, "suspect", "packs"},
+		{store, "removed", "manifests"},
 		{store, "damaged", "manifests"},
 	};
 	int rc = 0;
 
-	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]) && rc == 0; i++)
-		rc = store->backend->ops->list(store->backend, kinds[i].kind, mark_of_nothing,
-					       &kinds[i], err);
+	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]) && rc == 0; i++)
+		rc = store->backend->ops->list(store->backend, all[i].kind, mark_of_nothing,
+					       &all[i], err);
 	return rc;
 }
 
 static int gc_run(struct gc *gc, struct err *err)
 {
 	struct store *store = gc->store;
-	int rc = mark_begin(store, &gc->mark, err);
+	int rc = removals_settle(store, gc->lease, err);
 
+	if (rc == 0)
+		rc = index_refresh(store->index, store->backend, store->crypt, err);
+	if (rc == 0)
+		rc = mark_begin(store, &gc->mark, err);
 	if (rc == 0)
 		rc = mark_manifests(&gc->mark, err);
 	if (rc == 0)
@@ -437,30 +423,69 @@ static int gc_run(struct gc *gc, struct err *err)
 	if (rc == 0)
 		rc = condemned_settle(gc, err);
 	if (rc == 0)
-		rc = marks_sweep(store, err);
+		rc = marks_tidy(store, err);
 	return rc < 0 ? rc : store->backend->ops->tidy(store->backend,
-							    STORE_TIDY_AGE_S * NS_PER_S, err);
+						       STORE_TIDY_AGE_S * NS_PER_S, err);
+}
+
+/* A lease as the only collection: -EBUSY if there is another one. */
+static int gc_begin(struct store *store, struct store_lease **ret_lease, struct err *err)
+{
+	CLEANUP_FREE lease_name *leases = NULL;
+	struct store_lease *lease;
+	size_t count = 0;
+	int rc = lease_begin(store, true, &lease, err);
+
+	if (rc < 0)
+		return rc;
+	rc = lease_list(store, lease, &leases, &count, err);
+	for (size_t i = 0; i < count && rc == 0; i++)
+		if (lease_collects(leases[i]))
+			rc = err_set(
+				err, EBUSY,
+				"another collection is at work in the store %s: what it leaves "
+				"is for the next one",
+				store->backend->where);
+	if (rc < 0)
+		store_lease_end(lease);
+	else
+		*ret_lease = lease;
+	return rc;
+}
+
+/* Two that began at once, and both gave up, are not to meet again. */
+static void gc_pause(int try)
+{
+	uint8_t random = 0;
+
+	if (getrandom(&random, sizeof(random), 0) < 0)
+		random = (uint8_t)getpid();
+	usleep((useconds_t)(TRY_AFTER_MS * (try + 1)) * (256 + random) * 1000 / 256);
 }
 
 int store_gc(struct store *store, const struct store_work *work,
 	     struct store_gc_report *ret_report, struct err *err)
 {
 	struct gc gc = {.store = store, .report = ret_report};
-	struct store_lease *lease = NULL;
 	int rc = store_writable(store, err);
 
 	(void)work;
 	*ret_report = (struct store_gc_report){0};
 	if (rc < 0)
 		return rc;
+	rc = -EBUSY;
+	for (int try = 0; try < TRIES && rc == -EBUSY; try++) {
+		if (try)
+			gc_pause(try);
+		rc = gc_begin(store, &gc.lease, err);
+	}
+	if (rc < 0)
+		return rc;
 	index_hold(store->index);
-	rc = lease_begin_collection(store, &lease, err);
-	gc.lease = lease;
-	if (rc == 0)
-		rc = gc_run(&gc, err);
+	rc = gc_run(&gc, err);
 	mark_end(&gc.mark);
 	free(gc.packs);
-	store_lease_end(lease);
+	store_lease_end(gc.lease);
 	index_drop(store->index);
 	if (rc == 0)
 		rc = index_refresh(store->index, store->backend, store->crypt, err);

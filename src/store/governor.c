@@ -85,8 +85,8 @@ void governor_compressed(struct governor *governor, int level, size_t raw_bytes,
 			continue;
 		average(&governor->speed,
 			(double)raw_bytes / (double)ns / levels[i].bytes_per_ns);
-		average(&governor->gain, ((double)raw_bytes / (double)stored_bytes - 1) /
-						 (levels[i].ratio - 1));
+		average(&governor->gain,
+			((double)raw_bytes / (double)stored_bytes - 1) / (levels[i].ratio - 1));
 	}
 	pthread_mutex_unlock(&governor->lock);
 }

@@ -2,10 +2,10 @@
 /*
  * Taking an exported checkpoint in.
  *
- * What was exported is opened as a store of its own, with one pack and its own keys, and its streams
- * are put into ours like those of a running cluster: so everything is checked, nothing is stored
- * twice, and it does not matter how either store is encrypted. A pipe is copied to a temporary file
- * first, as a pack is read from its end.
+ * What was exported is opened as a store of its own, with one pack and its own keys, and its
+ * streams are put into ours like those of a running cluster: so everything is checked, nothing
+ * is stored twice, and it does not matter how either store is encrypted. A pipe is copied to a
+ * temporary file first, as a pack is read from its end.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -18,6 +18,7 @@
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "store/export.h"
+#include "store/removal.h"
 #include "store/store_txn.h"
 #include "store/work.h"
 
@@ -53,7 +54,8 @@ static int spool(int fd, int *ret_fd, struct err *err)
 {
 	const char *dir = getenv("TMPDIR");
 	CLEANUP_FREE char *buf = malloc(BLOCK_BYTES);
-	CLEANUP_CLOSE int to = open(dir && *dir ? dir : "/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	CLEANUP_CLOSE int to =
+		open(dir && *dir ? dir : "/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
 	ssize_t len;
 
 	if (!buf)
@@ -82,14 +84,16 @@ static int source_crypt(const struct store *store, struct source *source, struct
 	if (!format->encrypted)
 		return 0;
 	if (!store->secret)
-		return err_set(err, EKEYREJECTED,
-			       "the exported checkpoint is encrypted: a store with the same key can take "
-			       "it in");
+		return err_set(
+			err, EKEYREJECTED,
+			"the exported checkpoint is encrypted: a store with the same key can take "
+			"it in");
 	rc = crypt_create(store->secret, format->id, &source->store.crypt, err);
 	if (rc == 0 && memcmp(source->store.crypt->check, format->check, sizeof(format->check)))
-		rc = err_set(err, EKEYREJECTED,
-			     "the exported checkpoint is encrypted with another key than the store %s",
-			     store->backend->where);
+		rc = err_set(
+			err, EKEYREJECTED,
+			"the exported checkpoint is encrypted with another key than the store %s",
+			store->backend->where);
 	return rc;
 }
 
@@ -109,8 +113,8 @@ static int source_manifest(struct source *source, uint64_t offset, struct err *e
 			return err_set(err, EBADMSG, "the exported manifest is cut off");
 		rc = crypt_object_key(source->store.crypt, bytes, key, err);
 		if (rc == 0)
-			rc = crypt_open(key, 0, bytes + CRYPT_SALT_BYTES, len - CRYPT_SALT_BYTES,
-					bytes + CRYPT_SALT_BYTES, err);
+			rc = crypt_open(key, 0, bytes + CRYPT_SALT_BYTES,
+					len - CRYPT_SALT_BYTES, bytes + CRYPT_SALT_BYTES, err);
 		text += CRYPT_SALT_BYTES;
 		len -= CRYPT_SALT_BYTES + CRYPT_TAG_BYTES;
 	}
@@ -150,7 +154,8 @@ static void source_close(struct source *source)
 		close(source->region.fd);
 }
 
-static int source_open(const struct store *store, int fd, struct source *source, struct err *err)
+static int source_open(const struct store *store, int fd, struct source *source,
+		       struct err *err)
 {
 	char head[EXPORT_HEAD_MAX];
 	struct stat st;
@@ -158,7 +163,8 @@ static int source_open(const struct store *store, int fd, struct source *source,
 	int rc;
 
 	*source = (struct source){
-		.region = {.backend = {.ops = &region_ops, .where = (char *)"(exported)"}, .fd = fd},
+		.region = {.backend = {.ops = &region_ops, .where = (char *)"(exported)"},
+			   .fd = fd},
 		.store = {.read_only = true},
 	};
 	source->store.backend = &source->region.backend;
@@ -244,9 +250,8 @@ static int streams_import(struct source *source, struct store_txn *txn,
 
 	for (size_t i = 0; i < 3 && rc == 0; i++)
 		rc = stream_import(source, txn, json_object_get(shared, images[i]), work, err);
-	json_array_foreach(vms, at, vm)
-		for (size_t i = 0; i < 3 && rc == 0; i++)
-			rc = stream_import(source, txn, json_object_get(vm, parts[i]), work, err);
+	json_array_foreach(vms, at, vm) for (size_t i = 0; i < 3 && rc == 0; i++) rc =
+		stream_import(source, txn, json_object_get(vm, parts[i]), work, err);
 	return rc;
 }
 
@@ -260,7 +265,8 @@ static int import_source(struct store *store, struct source *source,
 	int rc;
 
 	if (strcmp(id, source->head.id) != 0)
-		return err_set(err, EBADMSG, "the exported checkpoint's manifest is that of %s", id);
+		return err_set(err, EBADMSG, "the exported checkpoint's manifest is that of %s",
+			       id);
 	rc = store_begin(store, cluster, ret_id, &txn, err);
 	if (rc < 0)
 		return rc;
@@ -268,6 +274,14 @@ static int import_source(struct store *store, struct source *source,
 	if (rc == 1)
 		rc = err_set(err, EEXIST, "the store %s has a checkpoint %s already",
 			     store->backend->where, id);
+	if (rc == 0)
+		rc = removal_has(store, id, err);
+	if (rc == 1)
+		rc = err_set(
+			err, EBUSY,
+			"checkpoint %s was removed from the store %s, but is still used: try again "
+			"later, after a collection",
+			id, store->backend->where);
 	if (rc == 0)
 		rc = streams_import(source, txn, work, err);
 	if (rc < 0) {
@@ -291,7 +305,8 @@ int store_import(struct store *store, int fd, const struct store_work *work,
 		return err_sys(err, errno, "cannot stat the exported checkpoint");
 	if (S_ISREG(st.st_mode)) {
 		own = fcntl(fd, F_DUPFD_CLOEXEC, 0);
-		rc = own < 0 ? err_sys(err, errno, "cannot keep the exported checkpoint open") : 0;
+		rc = own < 0 ? err_sys(err, errno, "cannot keep the exported checkpoint open")
+			     : 0;
 	} else {
 		rc = spool(fd, &own, err);
 	}

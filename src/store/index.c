@@ -197,52 +197,74 @@ int index_add(struct index *index, struct pack *pack, struct err *err)
 	return rc;
 }
 
-/* How good a place is for reading: 3 is best. */
+enum { GRADE_GOOD = 4 };
+
+/* How good a pack is as the home of a chunk. One that is condemned is whole, and stays if
+ * something needed is at home in it; a suspect one may have lost it. */
 static int pack_grade(const struct pack *pack)
 {
-	return pack->condemned ? 1 : pack->suspect ? 2 : 3;
+	return GRADE_GOOD - (pack->condemned ? 1 : 0) - (pack->suspect ? 2 : 0);
 }
 
-/* Lock held: the best place and its grade, 0 if there is none. */
-static int find_locked(const struct index *index, const struct chunk_id *id,
-		       struct place *ret_place)
+static bool pack_better(const struct pack *pack, const struct pack *than)
 {
-	int best = 0;
+	int grade = pack_grade(pack), other = pack_grade(than);
+
+	return grade > other || (grade == other && strcmp(pack->name, than->name) < 0);
+}
+
+/* Lock held. */
+static bool find_locked(const struct index *index, const struct chunk_id *id,
+			struct place *ret_place)
+{
+	const struct pack *best = NULL;
 	size_t at;
 
 	if (index->slot_count == 0)
-		return 0;
-	for (at = slot_first(index, id); index->slots[at] != SLOT_EMPTY && best < 3;
+		return false;
+	for (at = slot_first(index, id); index->slots[at] != SLOT_EMPTY;
 	     at = (at + 1) & (index->slot_count - 1)) {
 		const struct pack_chunk *chunk = slot_chunk(index, index->slots[at]);
 		const struct pack *pack = index->packs[index->slots[at] >> 32];
 
-		if (!chunk_id_equal(&chunk->id, id) || pack_grade(pack) <= best)
+		if (!chunk_id_equal(&chunk->id, id) || (best && !pack_better(pack, best)))
 			continue;
-		best = pack_grade(pack);
+		best = pack;
 		*ret_place = (struct place){pack, chunk->segment, chunk->offset, chunk->bytes};
 	}
 	return best;
 }
 
+/* Lock held: whether a good pack has it. */
+static bool known_locked(const struct index *index, const struct chunk_id *id)
+{
+	size_t at;
+
+	if (index->slot_count == 0)
+		return false;
+	for (at = slot_first(index, id); index->slots[at] != SLOT_EMPTY;
+	     at = (at + 1) & (index->slot_count - 1))
+		if (chunk_id_equal(&slot_chunk(index, index->slots[at])->id, id) &&
+		    pack_grade(index->packs[index->slots[at] >> 32]) == GRADE_GOOD)
+			return true;
+	return false;
+}
+
 bool index_find(struct index *index, const struct chunk_id *id, struct place *ret_place)
 {
-	int grade;
+	bool found;
 
 	pthread_rwlock_rdlock(&index->lock);
-	grade = find_locked(index, id, ret_place);
+	found = find_locked(index, id, ret_place);
 	pthread_rwlock_unlock(&index->lock);
-	return grade > 0;
+	return found;
 }
 
 void index_known(struct index *index, const struct chunk_id *ids, size_t count, bool *ret_known)
 {
-	struct place place;
-
 	pthread_rwlock_rdlock(&index->lock);
 	for (size_t i = 0; i < count; i++)
-		ret_known[i] =
-			!chunk_id_is_zero(&ids[i]) && find_locked(index, &ids[i], &place) == 3;
+		ret_known[i] = !chunk_id_is_zero(&ids[i]) && known_locked(index, &ids[i]);
 	pthread_rwlock_unlock(&index->lock);
 }
 
@@ -252,7 +274,7 @@ bool index_doubtful(struct index *index)
 
 	pthread_rwlock_rdlock(&index->lock);
 	for (size_t i = 0; i < index->pack_room && !doubtful; i++)
-		doubtful = index->packs[i] && pack_grade(index->packs[i]) < 3;
+		doubtful = index->packs[i] && pack_grade(index->packs[i]) < GRADE_GOOD;
 	pthread_rwlock_unlock(&index->lock);
 	return doubtful;
 }
@@ -422,26 +444,38 @@ static int new_load(struct index *index, struct backend *backend, const struct c
 	return 0;
 }
 
-/* All packs with their marks. The marks are listed first: a condemned pack goes before its mark does,
- * so one that is deleted meanwhile does not look like one that is there and free of marks. */
-static int listing_make(struct backend *backend, struct listing *listing, struct err *err)
+/* The objects of a kind that have names of packs, sorted. */
+static int list_kind(struct backend *backend, const char *kind, struct listing *ret_listing,
+		     struct err *err)
+{
+	int rc = backend->ops->list(backend, kind, list_pack, ret_listing, err);
+
+	if (rc == 0 && ret_listing->count)
+		qsort(ret_listing->items, ret_listing->count, sizeof(*ret_listing->items),
+		      seen_compare);
+	return rc;
+}
+
+/*
+ * The marks are listed before the packs. A collection deletes a pack first and its mark after
+ * that: so a pack that is seen here without a mark was not condemned when the marks were
+ * listed.
+ */
+static int list_all(struct backend *backend, struct listing *ret_packs, struct err *err)
 {
 	struct listing condemned = {0}, suspect = {0};
-	struct seen *seen;
-	int rc = backend->ops->list(backend, "condemned", list_pack, &condemned, err);
+	int rc = list_kind(backend, "condemned", &condemned, err);
 
 	if (rc == 0)
-		rc = backend->ops->list(backend, "suspect", list_pack, &suspect, err);
+		rc = list_kind(backend, "suspect", &suspect, err);
 	if (rc == 0)
-		rc = backend->ops->list(backend, "packs", list_pack, listing, err);
-	if (rc == 0 && listing->count)
-		qsort(listing->items, listing->count, sizeof(*listing->items), seen_compare);
-	for (size_t i = 0; i < condemned.count && rc == 0; i++)
-		if ((seen = seen_find(listing, condemned.items[i].name)))
-			seen->condemned = true;
-	for (size_t i = 0; i < suspect.count && rc == 0; i++)
-		if ((seen = seen_find(listing, suspect.items[i].name)))
-			seen->suspect = true;
+		rc = list_kind(backend, "packs", ret_packs, err);
+	for (size_t i = 0; rc == 0 && i < ret_packs->count; i++) {
+		struct seen *seen = &ret_packs->items[i];
+
+		seen->condemned = seen_find(&condemned, seen->name);
+		seen->suspect = seen_find(&suspect, seen->name);
+	}
 	free(condemned.items);
 	free(suspect.items);
 	return rc;
@@ -454,7 +488,7 @@ int index_refresh(struct index *index, struct backend *backend, const struct cry
 	int rc;
 
 	pthread_mutex_lock(&index->intake);
-	rc = listing_make(backend, &listing, err);
+	rc = list_all(backend, &listing, err);
 	if (rc == 0) {
 		pthread_rwlock_wrlock(&index->lock);
 		rc = known_settle(index, &listing, err);

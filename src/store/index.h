@@ -32,7 +32,8 @@ int index_refresh(struct index *index, struct backend *backend, const struct cry
  * the result. */
 int index_add(struct index *index, struct pack *pack, struct err *err);
 
-/* The best place of a chunk; false if there is none. */
+/* The best place of a chunk, its home: the same for whoever knows the same packs. False if
+ * there is none. */
 bool index_find(struct index *index, const struct chunk_id *id, struct place *ret_place);
 
 /* For `count` ids at once: whether a new checkpoint may rely on a stored chunk. Ids of zeros

@@ -26,16 +26,16 @@
 #include "base/log.h"
 
 enum { LEASE_BYTES_MAX = 512, MACHINE_MAX = 80, STAT_MAX = 1024, START_TIME_FIELD = 22 };
-enum { RANDOM_BYTES = 16 };
 
-/* What names of leases of collections begin with. */
-#define COLLECTION "gc-"
+static const char collects_prefix[] = "gc-";
 
 struct store_lease {
 	struct store *store;
-	bool noted; /* there is an object */
+	struct store_lease *next;
 	char object[STORE_OBJECT_MAX];
 	char text[LEASE_BYTES_MAX];
+	bool noted; /* there is an object */
+	bool lost;  /* expired, and removed by another host */
 };
 
 /* Where a pid means something: this boot of this host, and this namespace of pids. */
@@ -52,8 +52,8 @@ static void machine_read(char ret_machine[MACHINE_MAX])
 	snprintf(ret_machine, MACHINE_MAX, "%s/%llu", boot, (unsigned long long)st.st_ino);
 }
 
-/* When a process started, in ticks since boot; 0: it cannot be looked at; UINT64_MAX: it is dead,
- * though nobody has waited for it yet. */
+/* When a process started, in ticks since boot; 0: it cannot be looked at; UINT64_MAX: it is
+ * dead, though nobody has waited for it yet. */
 static uint64_t start_time(pid_t pid)
 {
 	char path[64], text[STAT_MAX], *at;
@@ -90,6 +90,40 @@ static void lease_text(char ret_text[LEASE_BYTES_MAX])
 		 (int)getpid(), start_time(getpid()), host);
 }
 
+const char *lease_name_get(const struct store_lease *lease)
+{
+	return strchr(lease->object, '/') + 1;
+}
+
+/* Whether it is still there; one that is not is never made anew. */
+static int lease_look(struct store_lease *lease, struct err *err)
+{
+	int has = lease->lost    ? 0
+		  : lease->noted ? backend_has(lease->store->backend, lease->object, err)
+				 : 1;
+
+	if (has == 0)
+		lease->lost = true;
+	return has;
+}
+
+int lease_check(struct store_lease *lease, struct err *err)
+{
+	struct lease_keeper *keeper = &lease->store->leases;
+	int has;
+
+	pthread_mutex_lock(&keeper->lock);
+	has = lease_look(lease, err);
+	pthread_mutex_unlock(&keeper->lock);
+	if (has == 0)
+		has = err_set(
+			err, ESTALE,
+			"the lease on the store %s is lost: this process stood still for more than "
+			"%d s",
+			lease->store->backend->where, LEASE_EXPIRES_S);
+	return has < 0 ? has : 0;
+}
+
 /* A full medium has room for a name: such a lease is over when it was not renewed. On one that
  * cannot be written to nothing goes, and there is no lease. */
 static int lease_write(struct store_lease *lease, struct err *err)
@@ -101,16 +135,110 @@ static int lease_write(struct store_lease *lease, struct err *err)
 
 	if (rc == -ENOSPC || rc == -EDQUOT)
 		rc = backend_put(backend, lease->object, "", 0, err);
-	lease->noted = rc == 0;
+	lease->noted = rc != -EROFS;
 	return rc == -EROFS ? 0 : rc;
 }
 
-static int lease_begin(struct store *store, const char *prefix, struct store_lease **ret_lease,
+/* Renew all leases; lock held. */
+static void leases_renew(struct lease_keeper *keeper)
+{
+	for (struct store_lease *lease = keeper->held; lease; lease = lease->next) {
+		struct err err = ERR_INIT;
+		int rc = lease_look(lease, &err);
+
+		if (rc == 1 && lease->noted)
+			rc = lease_write(lease, &err);
+		if (rc < 0)
+			log_warn("a lease could not be renewed: %s", err.msg);
+	}
+}
+
+static void *keeper_run(void *arg)
+{
+	struct lease_keeper *keeper = arg;
+
+	pthread_mutex_lock(&keeper->lock);
+	while (!keeper->stop) {
+		struct timespec until;
+
+		clock_gettime(CLOCK_MONOTONIC, &until);
+		until.tv_sec += LEASE_RENEW_S;
+		if (pthread_cond_timedwait(&keeper->wake, &keeper->lock, &until) == ETIMEDOUT)
+			leases_renew(keeper);
+	}
+	pthread_mutex_unlock(&keeper->lock);
+	return NULL;
+}
+
+void lease_keeper_init(struct lease_keeper *keeper)
+{
+	pthread_condattr_t attr;
+
+	pthread_mutex_init(&keeper->lock, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&keeper->wake, &attr);
+	pthread_condattr_destroy(&attr);
+}
+
+void lease_keeper_end(struct lease_keeper *keeper)
+{
+	pthread_mutex_lock(&keeper->lock);
+	keeper->stop = true;
+	pthread_cond_signal(&keeper->wake);
+	pthread_mutex_unlock(&keeper->lock);
+	if (keeper->started)
+		pthread_join(keeper->thread, NULL);
+	pthread_cond_destroy(&keeper->wake);
+	pthread_mutex_destroy(&keeper->lock);
+}
+
+/* From now on the keeper renews it; its thread is started when there is something to renew. */
+static int lease_hold(struct store_lease *lease, struct err *err)
+{
+	struct lease_keeper *keeper = &lease->store->leases;
+	int failure = 0;
+
+	pthread_mutex_lock(&keeper->lock);
+	if (!keeper->started) {
+		failure = pthread_create(&keeper->thread, NULL, keeper_run, keeper);
+		keeper->started = failure == 0;
+	}
+	if (!failure) {
+		lease->next = keeper->held;
+		keeper->held = lease;
+	}
+	pthread_mutex_unlock(&keeper->lock);
+	return failure ? err_sys(err, failure, "cannot start a thread") : 0;
+}
+
+void store_lease_end(struct store_lease *lease)
+{
+	struct lease_keeper *keeper;
+	struct store_lease **at;
+	struct err err = ERR_INIT;
+
+	if (!lease)
+		return;
+	keeper = &lease->store->leases;
+	pthread_mutex_lock(&keeper->lock);
+	for (at = &keeper->held; *at && *at != lease; at = &(*at)->next)
+		;
+	if (*at)
+		*at = lease->next;
+	pthread_mutex_unlock(&keeper->lock);
+	if (lease->noted &&
+	    lease->store->backend->ops->remove(lease->store->backend, lease->object, &err) < 0)
+		log_warn("a lease is left until it expires: %s", err.msg);
+	free(lease);
+}
+
+int lease_begin(struct store *store, bool collects, struct store_lease **ret_lease,
 		struct err *err)
 {
 	struct store_lease *lease = calloc(1, sizeof(*lease));
-	char hex[2 * RANDOM_BYTES + 1], name[LEASE_NAME_MAX];
-	uint8_t random[RANDOM_BYTES];
+	char hex[2 * 16 + 1], name[LEASE_NAME_MAX];
+	uint8_t random[16];
 	int rc;
 
 	if (!lease)
@@ -120,62 +248,28 @@ static int lease_begin(struct store *store, const char *prefix, struct store_lea
 		return err_sys(err, errno, "no random number for a lease");
 	}
 	hex_encode(random, sizeof(random), hex);
-	snprintf(name, sizeof(name), "%s%s", prefix, hex);
+	snprintf(name, sizeof(name), "%s%s", collects ? collects_prefix : "", hex);
 	lease->store = store;
 	store_object("leases", name, lease->object);
 	lease_text(lease->text);
 	rc = lease_write(lease, err);
-	if (rc < 0)
+	if (rc < 0) {
 		free(lease);
+		return rc;
+	}
+	rc = lease_hold(lease, err);
+	if (rc < 0)
+		store_lease_end(lease);
 	else
 		*ret_lease = lease;
 	return rc;
 }
 
-const char *lease_name_get(const struct store_lease *lease)
+int store_lease_begin(struct store *store, const char *checkpoint,
+		      struct store_lease **ret_lease, struct err *err)
 {
-	return strchr(lease->object, '/') + 1;
-}
-
-int store_lease_renew(struct store_lease *lease, struct err *err)
-{
-	int rc = lease_check(lease, err);
-
-	return rc < 0 || !lease->noted ? rc : lease_write(lease, err);
-}
-
-int lease_check(struct store_lease *lease, struct err *err)
-{
-	int rc = lease->noted ? backend_has(lease->store->backend, lease->object, err) : 1;
-
-	if (rc == 0)
-		rc = err_set(
-			err, ESTALE,
-			"the lease on the store %s is lost: this process stood still for more than "
-			"%d s",
-			lease->store->backend->where, LEASE_EXPIRES_S);
-	return rc < 0 ? rc : 0;
-}
-
-void store_lease_end(struct store_lease *lease)
-{
-	struct backend *backend;
-	struct err err = ERR_INIT;
-
-	if (!lease)
-		return;
-	backend = lease->store->backend;
-	if (lease->noted && backend->ops->remove(backend, lease->object, &err) < 0)
-		log_warn("a lease is left until it expires: %s", err.msg);
-	free(lease);
-}
-
-static int lease_begin_refreshed(struct store *store, const char *prefix,
-				 const char *checkpoint, struct store_lease **ret_lease,
-				 struct err *err)
-{
-	struct store_lease *lease = NULL;
-	int rc = lease_begin(store, prefix, &lease, err);
+	struct store_lease *lease;
+	int rc = lease_begin(store, false, &lease, err);
 
 	if (rc < 0)
 		return rc;
@@ -192,35 +286,6 @@ static int lease_begin_refreshed(struct store *store, const char *prefix,
 	}
 	*ret_lease = lease;
 	return 0;
-}
-
-int store_lease_begin(struct store *store, const char *checkpoint,
-		      struct store_lease **ret_lease, struct err *err)
-{
-	return lease_begin_refreshed(store, "", checkpoint, ret_lease, err);
-}
-
-int lease_begin_collection(struct store *store, struct store_lease **ret_lease, struct err *err)
-{
-	CLEANUP_FREE lease_name *names = NULL;
-	struct store_lease *lease = NULL;
-	size_t count = 0;
-	int rc = lease_begin_refreshed(store, COLLECTION, NULL, &lease, err);
-
-	if (rc < 0)
-		return rc;
-	rc = lease_list(store, &names, &count, err);
-	for (size_t i = 0; i < count && rc == 0; i++)
-		if (!strncmp(names[i], COLLECTION, strlen(COLLECTION)) &&
-		    strcmp(names[i], lease_name_get(lease)) != 0)
-			rc = err_set(err, EBUSY,
-				     "another collection of the store %s is at work",
-				     store->backend->where);
-	if (rc < 0)
-		store_lease_end(lease);
-	else
-		*ret_lease = lease;
-	return rc;
 }
 
 /* Whether the lease's process can still be at work. */
@@ -304,7 +369,18 @@ static int listing_sift(struct store *store, struct listing *listing, int64_t no
 	return 0;
 }
 
-int lease_list(struct store *store, lease_name **ret_names, size_t *ret_count, struct err *err)
+static void listing_drop(struct listing *listing, const char *name)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < listing->count; i++)
+		if (strcmp(listing->names[i], name) != 0)
+			memmove(listing->names[kept++], listing->names[i], LEASE_NAME_MAX);
+	listing->count = kept;
+}
+
+int lease_list(struct store *store, const struct store_lease *except, lease_name **ret_names,
+	       size_t *ret_count, struct err *err)
 {
 	struct listing listing = {0};
 	int64_t now_ns = 0;
@@ -320,7 +396,41 @@ int lease_list(struct store *store, lease_name **ret_names, size_t *ret_count, s
 		free(listing.names);
 		return rc;
 	}
+	if (except)
+		listing_drop(&listing, lease_name_get(except));
 	*ret_names = listing.names;
 	*ret_count = listing.count;
 	return 0;
+}
+
+bool lease_collects(const char *name)
+{
+	return !strncmp(name, collects_prefix, strlen(collects_prefix));
+}
+
+int lease_note(struct store *store, const char *object, const char *head,
+	       const lease_name *names, size_t count, struct err *err)
+{
+	size_t len = strlen(head);
+	CLEANUP_FREE char *text = malloc(len + (count + 1) * (LEASE_NAME_MAX + 1));
+	char *at;
+
+	if (!text)
+		return err_sys(err, ENOMEM, "leases");
+	at = stpcpy(text, head);
+	for (size_t i = 0; i < count; i++) {
+		at = stpcpy(at, names[i]);
+		at = stpcpy(at, "\n");
+	}
+	if (count == 0)
+		at = stpcpy(at, "-\n"); /* looked at, and there was none */
+	return backend_put(store->backend, object, text, (size_t)(at - text), err);
+}
+
+bool lease_noted(const char *text, const lease_name *names, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		if (strstr(text, names[i]))
+			return true;
+	return false;
 }

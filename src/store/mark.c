@@ -64,7 +64,7 @@ static int mark_checkpoint(struct mark *mark, const char *id, struct err *err)
 	CLEANUP_FREE struct manifest_stream *streams = NULL;
 	json_t *manifest;
 	size_t count = 0;
-	int rc = store_manifest(mark->store, id, &manifest, err);
+	int rc = store_manifest_any(mark->store, id, &manifest, err);
 
 	if (rc < 0)
 		return rc == -ENOENT ? 0 : rc;
@@ -116,10 +116,11 @@ int mark_manifests(struct mark *mark, struct err *err)
 			rc = 0;
 		}
 		if (rc < 0)
-			return err_set(err, -rc,
-				       "nothing is collected, as it is not known what checkpoint %s needs "
-				       "(stasis verify %s, or remove it): %s",
-				       ids[i], ids[i], fault.msg);
+			return err_set(
+				err, -rc,
+				"nothing is collected, as it is not known what checkpoint %s needs "
+				"(stasis verify %s, or remove it): %s",
+				ids[i], ids[i], fault.msg);
 		memcpy(mark->seen[mark->seen_count++], ids[i], sizeof(*ids));
 	}
 	return rc;

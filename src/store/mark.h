@@ -19,7 +19,8 @@ struct mark {
 int mark_begin(struct store *store, struct mark *ret_mark, struct err *err);
 void mark_end(struct mark *mark);
 
-/* Mark whatever the manifests need that were not looked at yet. A manifest or tree that cannot be
+/* Mark whatever the manifests need that were not looked at yet, those of checkpoints that are
+ * removed but still used too. A manifest or tree that cannot be
  * read ends it, unless the checkpoint is quarantined. */
 int mark_manifests(struct mark *mark, struct err *err);
 /* One stream; also for exports. */

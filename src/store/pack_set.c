@@ -17,6 +17,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/log.h"
 #include "store/store_priv.h"
 
 /* The pack that is being written. */
@@ -278,14 +279,16 @@ int pack_set_publish(struct pack_set *set, struct err *err)
 	return rc;
 }
 
-/* Packs that are durable stay: others may have found them there, and rely on them. The next
- * collection decides. */
 void pack_set_destroy(struct pack_set *set)
 {
 	if (!set)
 		return;
 	if (set->open.pack)
 		open_drop(set);
+	/* Durable ones were there for others to see, who may rely on them already. */
+	if (set->pack_count && !set->append)
+		log_info("store=%s %zu packs are left for the next collection",
+			 set->store->backend->where, set->pack_count);
 	for (size_t i = 0; i < set->pack_count; i++)
 		pack_destroy(set->packs[i]);
 	free(set->packs);

@@ -19,7 +19,8 @@ int pack_set_add(struct pack_set *set, struct segment_image *image, struct err *
 int pack_set_finish(struct pack_set *set, struct err *err);
 /* After finish: they are part of the store's index from now on. */
 int pack_set_publish(struct pack_set *set, struct err *err);
-/* Drop the pack that is being written. NULL is allowed. */
+/* Unless published, drop the pack that is not durable yet, and leave those that are to the next
+ * collection. NULL is allowed. */
 void pack_set_destroy(struct pack_set *set);
 
 /* Bytes in packs so far, and time spent writing. */

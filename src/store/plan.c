@@ -2,9 +2,9 @@
 /*
  * Which pages come out of which segments: the order of work for reading streams.
  *
- * Threads look the pages of all blocks up; then the segments are numbered in the order in which they
- * are met (a hash table), and the pages sorted by counting. So every segment is read, opened and
- * checked once, whatever number of VMs has its pages.
+ * Threads look the pages of all blocks up; then the segments are numbered in the order in which
+ * they are met (a hash table), and the pages sorted by counting. So every segment is read,
+ * opened and checked once, whatever number of VMs has its pages.
  */
 #include "store/plan.h"
 
@@ -28,7 +28,7 @@ struct finding {
 	size_t count;
 	struct chunk_id *const *leaves;
 	uint64_t first, blocks; /* items are target × blocks */
-	struct found **found; /* for each item, malloc'ed */
+	struct found **found;   /* for each item, malloc'ed */
 	uint32_t *found_count;
 	atomic_size_t next;
 };
@@ -53,7 +53,8 @@ static int block_find(struct finding *f, struct chunk_reader *reader, size_t ite
 	uint32_t count = 0;
 	int rc;
 
-	if (block >= tree_blocks(ref->logical_bytes) || chunk_id_is_zero(&f->leaves[target][block]))
+	if (block >= tree_blocks(ref->logical_bytes) ||
+	    chunk_id_is_zero(&f->leaves[target][block]))
 		return 0;
 	rc = tree_leaf(reader, ref, block, &f->leaves[target][block], &node, err);
 	if (rc < 0)
@@ -71,7 +72,8 @@ static int block_find(struct finding *f, struct chunk_reader *reader, size_t ite
 		if (!chunk_find(f->store, &node.ids[i], &place))
 			return page_missing(f, target, page, &node.ids[i], err);
 		if (place.bytes != tree_page_bytes(ref->logical_bytes, page))
-			return err_set(err, EBADMSG, "%s, page %llu: its chunk has another size",
+			return err_set(err, EBADMSG,
+				       "%s, page %llu: its chunk has another size",
 				       f->targets[target].name, (unsigned long long)page);
 		found[count++] = (struct found){
 			place.pack, place.segment, {(uint32_t)target, place.offset, page}};
@@ -174,8 +176,8 @@ static int plan_fill(struct finding *f, struct plan *plan, struct err *err)
 }
 
 int plan_make(struct store *store, const struct store_target *targets, size_t count,
-	      struct chunk_id *const *leaves, uint64_t first, uint64_t last, unsigned int threads,
-	      struct plan *ret_plan, struct err *err)
+	      struct chunk_id *const *leaves, uint64_t first, uint64_t last,
+	      unsigned int threads, struct plan *ret_plan, struct err *err)
 {
 	struct finding f = {
 		.store = store,

@@ -13,8 +13,8 @@ struct plan_page {
 	uint64_t page;
 };
 
-/* A segment, and the pages that come out of it: plan->pages[first … first + count - 1], in the order
- * of targets and pages. */
+/* A segment, and the pages that come out of it: plan->pages[first … first + count - 1], in the
+ * order of targets and pages. */
 struct plan_segment {
 	const struct pack *pack;
 	uint32_t segment;
@@ -28,11 +28,11 @@ struct plan {
 	size_t page_count;
 };
 
-/* For blocks first … last - 1 of all targets (of those that have them). `leaves` are the ids of each
- * target's blocks. Every page is in some pack, or -EBADMSG. The index must be held. */
+/* For blocks first … last - 1 of all targets (of those that have them). `leaves` are the ids of
+ * each target's blocks. Every page is in some pack, or -EBADMSG. The index must be held. */
 int plan_make(struct store *store, const struct store_target *targets, size_t count,
-	      struct chunk_id *const *leaves, uint64_t first, uint64_t last, unsigned int threads,
-	      struct plan *ret_plan, struct err *err);
+	      struct chunk_id *const *leaves, uint64_t first, uint64_t last,
+	      unsigned int threads, struct plan *ret_plan, struct err *err);
 void plan_clear(struct plan *plan);
 
 #endif

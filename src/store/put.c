@@ -341,9 +341,7 @@ static int put_items(struct putter *p, struct err *err)
 			break;
 		part = item_part(put, item);
 		block = item - part->first_item;
-		rc = txn_renew(put->txn, err);
-		if (rc == 0)
-			rc = block_put(p, part, block, err);
+		rc = block_put(p, part, block, err);
 		if (rc == 0)
 			work_progress(put->work, block + 1 < part->blocks
 							 ? BLOCK_BYTES

@@ -140,8 +140,8 @@ static int file_put(struct store_txn *txn, int fd, const char *path,
 		return rc;
 	/* A new hard link changes only the file's status, not its bytes. */
 	if (file->size_bytes != after.size_bytes || file->mtime_ns != after.mtime_ns)
-		return err_set(err, EAGAIN, "%s changed while it was read: it must not be in use",
-			       path);
+		return err_set(err, EAGAIN,
+			       "%s changed while it was read: it must not be in use", path);
 	*ret_ref = part.ref;
 	if (settled && file->ctime_ns == after.ctime_ns)
 		file_remember(txn->store, file, ret_ref);

@@ -1,41 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Which checkpoints go: removal of one, and retention by count, age and tag. */
+/* Which checkpoints go: retention by count, age and tag. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/cleanup.h"
 #include "base/clock.h"
-#include "base/fault.h"
 #include "store/store_priv.h"
-
-int store_remove(struct store *store, const char *id, struct err *err)
-{
-	struct backend *backend = store->backend;
-	char object[STORE_OBJECT_MAX];
-	int rc = store_writable(store, err);
-
-	if (rc == 0)
-		rc = store_exists(store, id, err);
-	if (rc < 0)
-		return rc;
-	if (rc == 0)
-		return err_set(err, ENOENT, "there is no checkpoint \"%s\" in the store %s", id,
-			       backend->where);
-	store_object("manifests", id, object);
-	rc = backend->ops->remove(backend, object, err);
-	if (rc < 0)
-		return rc;
-	pthread_mutex_lock(&store->lock);
-	if (store->catalog)
-		catalog_remove(store->catalog, id, NULL); /* else it is seen at the next sync */
-	pthread_mutex_unlock(&store->lock);
-	rc = fault_hit(FAULT_STORE_REMOVE, err);
-	if (rc < 0)
-		return rc;
-	store_object("damaged", id, object);
-	return backend->ops->remove(backend, object, err);
-}
 
 static bool tag_kept(const struct store_retention *retention, const char *tag)
 {
@@ -51,7 +22,8 @@ static unsigned int newer_good(const struct store_entry *entries, size_t count, 
 	unsigned int newer = 0;
 
 	for (size_t i = at + 1; i < count; i++)
-		newer += !entries[i].damaged && !strcmp(entries[i].cluster, entries[at].cluster);
+		newer +=
+			!entries[i].damaged && !strcmp(entries[i].cluster, entries[at].cluster);
 	return newer;
 }
 

@@ -16,6 +16,7 @@
 #include "base/log.h"
 #include "store/format.h"
 #include "store/lease.h"
+#include "store/removal.h"
 #include "store/store_priv.h"
 
 void store_object(const char *kind, const char *name, char ret_object[STORE_OBJECT_MAX])
@@ -85,7 +86,8 @@ static int format_found(struct store *store, void **ret_text, struct err *err)
 		store->crypt = NULL;
 	}
 	if (rc == 0)
-		return backend_get(backend, FORMAT_OBJECT, FORMAT_BYTES_MAX, ret_text, NULL, err);
+		return backend_get(backend, FORMAT_OBJECT, FORMAT_BYTES_MAX, ret_text, NULL,
+				   err);
 	if (rc == -ENOTEMPTY &&
 	    backend_get(backend, FORMAT_OBJECT, FORMAT_BYTES_MAX, ret_text, NULL, NULL) == 0)
 		rc = 0;
@@ -140,7 +142,7 @@ static int store_init(struct store *store, const struct store_config *config, st
 	if (rc < 0 || store->read_only)
 		return rc;
 	/* A store that cannot be written to can still be read. */
-	if (lease_list(store, &leases, &count, &fault) < 0 ||
+	if (lease_list(store, NULL, &leases, &count, &fault) < 0 ||
 	    store->backend->ops->tidy(store->backend, STORE_TIDY_AGE_S * NS_PER_S, &fault) < 0)
 		log_warn("store=%s %s", store->backend->where, fault.msg);
 	free(leases);
@@ -163,6 +165,7 @@ int store_open(const struct store_config *config, struct store **ret_store, stru
 	store->read_only = config->read_only;
 	pthread_mutex_init(&store->lock, NULL);
 	governor_init(&store->governor, config->level);
+	lease_keeper_init(&store->leases);
 	store->index = index_create();
 	store->cache = segment_cache_create();
 	rc = store->index && store->cache ? store_init(store, config, err)
@@ -178,6 +181,7 @@ void store_close(struct store *store)
 {
 	if (!store)
 		return;
+	lease_keeper_end(&store->leases);
 	catalog_close(store->catalog);
 	index_destroy(store->index);
 	segment_cache_destroy(store->cache);
@@ -309,10 +313,37 @@ int store_exists(struct store *store, const char *id, struct err *err)
 	int rc = store_id_check(id, err);
 
 	store_object("manifests", id, object);
-	return rc < 0 ? rc : backend_has(store->backend, object, err);
+	if (rc == 0)
+		rc = backend_has(store->backend, object, err);
+	if (rc == 1) {
+		rc = removal_has(store, id, err);
+		return rc < 0 ? rc : !rc;
+	}
+	return rc;
+}
+
+static int checkpoint_missing(const struct store *store, const char *id, struct err *err)
+{
+	return err_set(err, ENOENT, "there is no checkpoint \"%s\" in the store %s", id,
+		       store->backend->where);
 }
 
 int store_manifest(struct store *store, const char *id, json_t **ret_manifest, struct err *err)
+{
+	int rc = store_manifest_any(store, id, ret_manifest, err);
+
+	if (rc < 0)
+		return rc;
+	rc = removal_has(store, id, err);
+	if (rc == 1)
+		rc = checkpoint_missing(store, id, err);
+	if (rc < 0)
+		json_decref(*ret_manifest);
+	return rc;
+}
+
+int store_manifest_any(struct store *store, const char *id, json_t **ret_manifest,
+		       struct err *err)
 {
 	CLEANUP_FREE char *text = NULL;
 	char object[STORE_OBJECT_MAX];
@@ -326,8 +357,7 @@ int store_manifest(struct store *store, const char *id, json_t **ret_manifest, s
 	rc = store_get_sealed(store, object, MANIFEST_BYTES_MAX + FORMAT_BYTES_MAX, &text, &len,
 			      err);
 	if (rc == -ENOENT)
-		return err_set(err, ENOENT, "there is no checkpoint \"%s\" in the store %s", id,
-			       store->backend->where);
+		return checkpoint_missing(store, id, err);
 	if (rc == -EFBIG)
 		return err_set(err, EBADMSG,
 			       "checkpoint %s: the manifest is damaged: it is too large", id);

@@ -20,6 +20,8 @@
  *   manifests/<checkpoint>    makes the checkpoint exist
  *   leases/<id>               somebody writes or reads now (store/lease.h)
  *   condemned/<id>            a pack that goes when all leases of that moment have ended
+ *   suspect/<id>              a pack in which damage was found
+ *   removed/<checkpoint>      it exists no more, but a lease may still use it
  *   damaged/<checkpoint>      quarantine, with the reason
  * Several processes and hosts may have one store open. Thread-safe: any function may be called
  * from any thread; one transaction is used by one thread at a time.
@@ -132,7 +134,8 @@ void store_txn_cost(const struct store_txn *txn, struct store_cost *ret_cost);
  */
 int store_commit(struct store_txn *txn, json_t *manifest, struct err *err);
 
-/* Remove everything that the transaction wrote. NULL is allowed. */
+/* Give up what was written: packs that are durable already go with the next store_gc(). NULL is
+ * allowed. */
 void store_abort(struct store_txn *txn);
 
 /* Put a file (kernel, initrd, base disk) as a stream; size, times and inode of files seen
@@ -151,12 +154,10 @@ int store_txn_adopt(struct store_txn *txn, const struct stream_ref *ref, struct 
 /* Reading. What is read under a lease stays until the lease ends, whatever is removed. */
 
 struct store_lease;
-/* `checkpoint` must exist (-ENOENT); NULL: none in particular. */
+/* `checkpoint` must exist (-ENOENT); NULL: none in particular. It is renewed by a thread of the
+ * store's, so that it lives as long as the process. */
 int store_lease_begin(struct store *store, const char *checkpoint,
 		      struct store_lease **ret_lease, struct err *err);
-/* At least every STORE_LEASE_RENEW_S. */
-enum { STORE_LEASE_RENEW_S = 60 };
-int store_lease_renew(struct store_lease *lease, struct err *err);
 void store_lease_end(struct store_lease *lease); /* NULL is allowed */
 
 /*
@@ -221,7 +222,8 @@ int store_manifest(struct store *store, const char *id, json_t **ret_manifest, s
 int store_verify(struct store *store, const char *id, bool quick, const struct store_work *work,
 		 struct err *err);
 
-/* Remove a checkpoint. Its data go with the next store_gc(). */
+/* Remove a checkpoint. Its data go with the next store_gc(); those that the holder of a lease
+ * may use, when that has ended. */
 int store_remove(struct store *store, const char *id, struct err *err);
 
 /*
@@ -243,9 +245,11 @@ int store_prune(struct store *store, const struct store_retention *retention,
 		store_id **ret_ids, size_t *ret_count, struct err *err);
 
 /*
- * Collect garbage: condemn packs that no manifest needs, move what is still needed out of packs
- * that are mostly dead or tiny, and delete condemned packs of which no lease is left that might
- * need them. Safe beside writers and readers of any host, and to be killed at any instant.
+ * Complete removals, and collect garbage: condemn packs that no manifest needs, move what is
+ * still needed out of packs that are mostly dead or tiny, and delete condemned packs of which
+ * no lease is left that might need them. Safe beside writers and readers of any host, and to be
+ * killed at any instant. There is one at a time: -EBUSY if another one goes on, of whatever
+ * host.
  */
 struct store_gc_report {
 	uint64_t packs, condemned, deleted, rewritten; /* packs */

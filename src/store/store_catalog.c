@@ -46,7 +46,7 @@ int store_entry_fill(const json_t *manifest, bool damaged, struct store_entry *r
 struct listed {
 	char id[STORE_ID_MAX];
 	int64_t modified_ns;
-	bool damaged, known;
+	bool damaged, removed, known;
 };
 
 struct listing {
@@ -102,6 +102,19 @@ static int list_damaged(const char *name, const struct backend_stat *stat, void 
 	return 0;
 }
 
+static int list_removed(const char *name, const struct backend_stat *stat, void *arg,
+			struct err *err)
+{
+	struct listed *listed = listed_find(arg, name);
+
+	(void)stat;
+	(void)err;
+	if (listed)
+		listed->removed = true;
+	return 0;
+}
+
+/* All manifests. */
 static int listing_make(struct store *store, struct listing *listing, struct err *err)
 {
 	struct backend *backend = store->backend;
@@ -110,6 +123,22 @@ static int listing_make(struct store *store, struct listing *listing, struct err
 	if (rc == 0 && listing->count)
 		qsort(listing->items, listing->count, sizeof(*listing->items), listed_compare);
 	return rc < 0 ? rc : backend->ops->list(backend, "damaged", list_damaged, listing, err);
+}
+
+/* Those of checkpoints that exist. */
+static int listing_living(struct store *store, struct listing *listing, struct err *err)
+{
+	size_t kept = 0;
+	int rc = listing_make(store, listing, err);
+
+	if (rc == 0)
+		rc = store->backend->ops->list(store->backend, "removed", list_removed, listing,
+					       err);
+	for (size_t i = 0; i < listing->count; i++)
+		if (!listing->items[i].removed)
+			listing->items[kept++] = listing->items[i];
+	listing->count = kept;
+	return rc;
 }
 
 int store_scan(struct store *store, store_id **ret_ids, size_t *ret_count, struct err *err)
@@ -130,7 +159,8 @@ int store_scan(struct store *store, store_id **ret_ids, size_t *ret_count, struc
 	return 0;
 }
 
-/* The row of a checkpoint whose manifest cannot be read: what its name and the object's time tell. */
+/* The row of a checkpoint whose manifest cannot be read: what its name and the object's time
+ * tell. */
 static void entry_unreadable(const struct listed *listed, struct store_entry *ret_entry)
 {
 	const size_t suffix = STORE_ID_MAX - STORE_CLUSTER_MAX;
@@ -174,7 +204,8 @@ static int rows_settle(struct store *store, struct listing *listing, struct err 
 		if (!listed)
 			rc = catalog_remove(store->catalog, rows[i].id, err);
 		else if (listed->damaged != rows[i].damaged && rows[i].vms)
-			rc = catalog_set_damaged(store->catalog, rows[i].id, listed->damaged, err);
+			rc = catalog_set_damaged(store->catalog, rows[i].id, listed->damaged,
+						 err);
 		/* A row without VMs is one of a manifest that could not be read: look again. */
 		if (listed && rows[i].vms)
 			listed->known = true;
@@ -185,7 +216,7 @@ static int rows_settle(struct store *store, struct listing *listing, struct err 
 int catalog_sync(struct store *store, struct err *err)
 {
 	struct listing listing = {0};
-	int rc = listing_make(store, &listing, err);
+	int rc = listing_living(store, &listing, err);
 
 	if (rc == 0)
 		rc = rows_settle(store, &listing, err);
@@ -239,7 +270,8 @@ int catalog_start(struct store *store, struct err *err)
 {
 	struct err fault = ERR_INIT;
 
-	if (catalog_reopen(store, store->catalog_path[0] ? store->catalog_path : NULL, &fault) == 0)
+	if (catalog_reopen(store, store->catalog_path[0] ? store->catalog_path : NULL,
+			   &fault) == 0)
 		return 0;
 	log_warn("%s; the catalog is made anew", fault.msg);
 	return catalog_remake(store, err);

@@ -13,6 +13,17 @@
 #include "store/index.h"
 #include "store/store.h"
 
+/* Renews the leases that this process holds. */
+struct lease_keeper {
+	pthread_mutex_t lock; /* guards what follows */
+	pthread_cond_t wake;
+	pthread_t thread;
+	bool started, stop;
+	struct store_lease *held;
+};
+void lease_keeper_init(struct lease_keeper *keeper);
+void lease_keeper_end(struct lease_keeper *keeper);
+
 struct store {
 	struct backend *backend;
 	struct crypt_secret *secret; /* NULL: not encrypted */
@@ -22,6 +33,7 @@ struct store {
 	struct index *index;
 	struct governor governor;
 	struct segment_cache *cache;
+	struct lease_keeper leases;
 
 	pthread_mutex_t lock;           /* guards the catalog */
 	char catalog_path[IO_PATH_MAX]; /* empty: in memory */
@@ -52,8 +64,12 @@ int store_get_sealed(struct store *store, const char *object, size_t max, char *
 /* Note that damage was found in a pack: later checkpoints store its chunks anew. */
 void store_suspect(struct store *store, const struct pack *pack);
 
-/* Ids of all checkpoints that exist, in the order of their names; malloc'ed, the caller's. */
+/* Ids of all manifests, also of checkpoints that are removed but still used (removal.h), in the
+ * order of their names; malloc'ed, the caller's. */
 int store_scan(struct store *store, store_id **ret_ids, size_t *ret_count, struct err *err);
+/* store_manifest(), also of such checkpoints. */
+int store_manifest_any(struct store *store, const char *id, json_t **ret_manifest,
+		       struct err *err);
 /* Whether a checkpoint exists: 1, 0 or -errno. */
 int store_exists(struct store *store, const char *id, struct err *err);
 int store_id_check(const char *id, struct err *err);

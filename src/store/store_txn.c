@@ -11,10 +11,9 @@
 #include <time.h>
 
 #include "base/cleanup.h"
-#include "base/clock.h"
 #include "base/fault.h"
 #include "base/log.h"
-#include "store/lease.h"
+#include "store/removal.h"
 #include "store/tree.h"
 
 enum { ID_TRIES = 100 };
@@ -35,7 +34,7 @@ static int id_make(const char *cluster, char ret_id[STORE_ID_MAX], struct err *e
 	return 0;
 }
 
-/* An id that no checkpoint has. */
+/* An id that no checkpoint has, or had and is not rid of yet. */
 static int id_find(struct store_txn *txn, struct err *err)
 {
 	for (int i = 0; i < ID_TRIES; i++) {
@@ -43,6 +42,8 @@ static int id_find(struct store_txn *txn, struct err *err)
 
 		if (rc == 0)
 			rc = store_exists(txn->store, txn->id, err);
+		if (rc == 0)
+			rc = removal_has(txn->store, txn->id, err);
 		if (rc <= 0)
 			return rc;
 	}
@@ -83,7 +84,6 @@ int store_begin(struct store *store, const char *cluster, char ret_id[STORE_ID_M
 	index_hold(store->index);
 	/* First the lease, then a look at what is condemned: see gc.c. */
 	rc = store_lease_begin(store, NULL, &txn->lease, err);
-	txn->renewed_ns = clock_mono_ns();
 	if (rc == 0)
 		rc = id_find(txn, err);
 	if (rc == 0)
@@ -102,19 +102,6 @@ void store_abort(struct store_txn *txn)
 {
 	if (txn)
 		txn_free(txn);
-}
-
-int txn_renew(struct store_txn *txn, struct err *err)
-{
-	int64_t now_ns = clock_mono_ns();
-	bool due;
-
-	pthread_mutex_lock(&txn->lock);
-	due = now_ns - txn->renewed_ns > STORE_LEASE_RENEW_S * NS_PER_S;
-	if (due)
-		txn->renewed_ns = now_ns;
-	pthread_mutex_unlock(&txn->lock);
-	return due ? store_lease_renew(txn->lease, err) : 0;
 }
 
 int txn_note_stream(struct store_txn *txn, const struct stream_ref *ref, struct err *err)
@@ -199,8 +186,8 @@ static int stream_reliable(struct store *store, const struct stream_ref *ref, st
 	return rc == -EBADMSG ? 0 : rc < 0 ? rc : 1;
 }
 
-/* A stream that an existing manifest names is whole, and stays while this lease is held, unless it
- * is in packs that are condemned or damaged. */
+/* A stream that an existing manifest names is whole, and stays while this lease is held, unless
+ * it is in packs that are condemned or damaged. */
 int store_txn_adopt(struct store_txn *txn, const struct stream_ref *ref, struct err *err)
 {
 	CLEANUP_FREE struct store_entry *entries = NULL;
@@ -277,9 +264,9 @@ int store_publish(struct store *store, const char *id, const json_t *document, s
 	return 0;
 }
 
-static int commit_document(struct store_txn *txn, json_t *document, bool *ret_tried,
-			   struct err *err)
+static int commit_document(struct store_txn *txn, json_t *document, struct err *err)
 {
+	struct err fault = ERR_INIT;
 	int rc = pack_set_finish(txn->packs, err);
 
 	if (rc < 0) {
@@ -293,23 +280,27 @@ static int commit_document(struct store_txn *txn, json_t *document, bool *ret_tr
 	rc = manifest_check(document, err);
 	if (rc == 0)
 		rc = commit_check(txn, document, err);
-	/* Whoever stood still so long that others took the lease for dead must not publish. */
+	/* Whoever stood still so long that others took the lease for dead must not publish, nor
+	 * have published, if it was between this look and that. */
 	if (rc == 0)
 		rc = lease_check(txn->lease, err);
-	*ret_tried = rc == 0;
-	return rc < 0 ? rc : store_publish(txn->store, txn->id, document, err);
+	if (rc < 0)
+		return rc;
+	txn->published = true;
+	rc = store_publish(txn->store, txn->id, document, err);
+	if (rc == 0 && lease_check(txn->lease, &fault) == -ESTALE)
+		rc = err_set(err, ESTALE, "%s", fault.msg);
+	return rc;
 }
 
-/* After a failure the manifest may be there all the same: an answer that was lost. */
-static void commit_undo(struct store_txn *txn)
+/* After a failure: the manifest may be there all the same (an answer that was lost). */
+static void commit_undo(const struct store_txn *txn)
 {
-	struct backend *backend = txn->store->backend;
 	struct err err = ERR_INIT;
-	char object[STORE_OBJECT_MAX];
+	int rc = txn->published ? store_remove(txn->store, txn->id, &err) : 0;
 
-	store_object("manifests", txn->id, object);
-	if (backend->ops->remove(backend, object, &err) < 0)
-		log_warn("whether checkpoint %s exists is not known: %s", txn->id, err.msg);
+	if (rc < 0 && rc != -ENOENT)
+		log_warn("checkpoint %s failed, but may be in the store: %s", txn->id, err.msg);
 }
 
 int store_commit(struct store_txn *txn, json_t *manifest, struct err *err)
@@ -317,7 +308,6 @@ int store_commit(struct store_txn *txn, json_t *manifest, struct err *err)
 	const char *cluster = json_string_value(json_object_get(manifest, "cluster"));
 	json_t *document = json_copy(manifest);
 	struct err fault = ERR_INIT;
-	bool tried = false;
 	int rc = 0;
 
 	if (!cluster || strcmp(cluster, txn->cluster))
@@ -331,11 +321,11 @@ int store_commit(struct store_txn *txn, json_t *manifest, struct err *err)
 		 json_object_set_new(document, "id", json_string(txn->id)) < 0)
 		rc = err_sys(err, ENOMEM, "manifest");
 	else
-		rc = commit_document(txn, document, &tried, err);
+		rc = commit_document(txn, document, err);
 	json_decref(document);
-	if (rc < 0 && tried)
+	if (rc < 0)
 		commit_undo(txn);
-	if (rc == 0 && pack_set_publish(txn->packs, &fault) < 0)
+	else if (pack_set_publish(txn->packs, &fault) < 0)
 		log_warn("the index learns of checkpoint %s when it is next refreshed: %s",
 			 txn->id, fault.msg);
 	txn_free(txn);

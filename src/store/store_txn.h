@@ -19,8 +19,8 @@ struct store_txn {
 	struct id_set pending;      /* chunks on their way into the packs */
 	struct stream_ref *streams; /* that the manifest may name */
 	size_t stream_count;
-	bool failed; /* a put failed: the packs lack chunks that are pending */
-	int64_t renewed_ns;
+	bool failed;    /* a put failed: the packs lack chunks that are pending */
+	bool published; /* or tried to, so that the manifest may be there */
 	/* Cost, see struct store_cost. */
 	atomic_uint_fast64_t logical_bytes, data_bytes, taken_bytes, new_bytes;
 	atomic_int_fast64_t hash_ns, compress_ns;
@@ -28,8 +28,5 @@ struct store_txn {
 
 /* Let the manifest name it. */
 int txn_note_stream(struct store_txn *txn, const struct stream_ref *ref, struct err *err);
-
-/* Keep the lease alive; cheap, called often, from any thread. */
-int txn_renew(struct store_txn *txn, struct err *err);
 
 #endif

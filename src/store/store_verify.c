@@ -103,8 +103,10 @@ static int streams_check(struct store *store, const struct store_target *targets
 	return rc;
 }
 
-/* The next checkpoint must put a damaged image anew instead of trusting what is remembered of it. */
-static void images_forget(struct store *store, const struct manifest_stream *streams, size_t count)
+/* The next checkpoint must put a damaged image anew instead of trusting what is remembered of
+ * it. */
+static void images_forget(struct store *store, const struct manifest_stream *streams,
+			  size_t count)
 {
 	pthread_mutex_lock(&store->lock);
 	for (size_t i = 0; i < count; i++)

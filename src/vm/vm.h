@@ -14,7 +14,7 @@
 
 /* VM_CPU_NICE: by so many steps the threads that are a guest's processors stand below the rest
  * of QEMU, so that its monitor answers while guests compute on all processors of the host. */
-enum { VM_NAME_MAX = 64, VM_CPU_NICE = 1 };
+enum { VM_NAME_MAX = 64, VM_CPU_NICE = 1, VM_EXPORT_MAX = 256, VM_SERVED_WAIT_S = 20 };
 
 /* What is the same for every VM of a machine type: part of a checkpoint's identity, since a
  * restore needs it unchanged. */
@@ -35,6 +35,13 @@ int vm_machine_probe(const char *want, const char *kernel, const char *initrd,
 		     struct vm_machine *ret_machine, char *ret_why, size_t why_size,
 		     struct err *err);
 
+/* A disk layer of a checkpoint that an NBD server holds ready: the file's bytes. */
+struct vm_served {
+	char socket[IO_PATH_MAX]; /* unix socket; empty: there is none */
+	char export_name[VM_EXPORT_MAX];
+	unsigned int wait_s; /* how long one that is away is waited for; 0: VM_SERVED_WAIT_S */
+};
+
 struct vm_config {
 	char name[VM_NAME_MAX];
 	char dir[IO_PATH_MAX];     /* disk layers, logs; on a real file system */
@@ -45,6 +52,7 @@ struct vm_config {
 	struct vm_machine machine;
 	char kernel[IO_PATH_MAX], initrd[IO_PATH_MAX], cmdline[1024];
 	char base_disk[IO_PATH_MAX], base_format[8]; /* "raw" or "qcow2"; never written */
+	struct vm_served served; /* between the base and a fresh disk.qcow2, see below */
 	char genid[37]; /* vmgenid GUID; another one at each start from a saved state */
 	pid_t net_pid;  /* the cluster's network holder, see vm/net/net.h; 0: the card has no
 			   cable */
@@ -108,10 +116,12 @@ int vm_unplug(struct vm *vm, int64_t deadline_ns, struct err *err);
 /*
  * Device state without RAM of paused VMs into a memfd each, and back into an `incoming` one.
  * Saving is in two steps: the first while the VM runs, so that the second is short (270 KB, 2
- * ms). After saving, the VMs are paused as before.
+ * ms). After saving, the VMs are paused as before. vm_save_forget() lets go of the file, in
+ * QEMU, too, and of one that an earlier daemon has left there.
  */
 int vm_save_prepare(struct vm *vm, int state_fd, struct err *err);
 int vm_save_all(struct vm *const *vms, size_t count, struct err *err);
+int vm_save_forget(struct vm *vm, struct err *err);
 int vm_load_state(struct vm *vm, int state_fd, struct err *err);
 
 /*
@@ -123,8 +133,8 @@ int vm_load_state(struct vm *vm, int state_fd, struct err *err);
  * instant of that, whoever began it (used on abort and on adoption); it is idempotent. -EBUSY
  * before vm_load_state().
  */
-int vm_disk_create(const struct vm_config *config,
-		   struct err *err); /* a fresh disk.qcow2 over the base */
+/* A fresh disk.qcow2 over the base, or over the served layer, whose server must answer. */
+int vm_disk_create(const struct vm_config *config, struct err *err);
 /* A copy of another VM's disk.qcow2, as the VM's own. */
 int vm_disk_copy(const char *from, const struct vm_config *config, struct err *err);
 int vm_disk_prepare(struct vm *vm, struct err *err);
@@ -137,7 +147,7 @@ int vm_disk_frozen_path(const struct vm *vm, char *ret_path, size_t size, struct
 int vm_disk_frozen_open(const struct vm *vm, int *ret_fd, uint64_t *ret_bytes, struct err *err);
 /* Point a restored disk.qcow2 at the base's present path (qemu-img rebase -u). */
 int vm_disk_rebase(const struct vm_config *config, struct err *err);
-/* Layers in use, the base included: 2 outside of a checkpoint. */
+/* Layers in use, the base included: 2 outside of a checkpoint, one more while filling. */
 int vm_disk_chain_length(struct vm *vm, unsigned int *ret_layers, struct err *err);
 
 /*
@@ -171,5 +181,33 @@ uint64_t disk_changes_bytes(const struct disk_changes *changes);
  * have changed. Any number of threads. */
 bool disk_changes_any(const struct disk_changes *changes, uint64_t offset, uint32_t len,
 		      uint8_t ret_bitmap[DISK_BLOCK_PAGES / 8]);
+
+/*
+ * A restart need not wait for a large disk: with `served` in the configuration the VM runs on a
+ * fresh disk.qcow2 over the checkpoint's layer, which the server hands out, and the chain is
+ * base <- served <- disk.qcow2 until the rest has been copied in the background. That is known
+ * to QEMU; a daemon that adopts the VM has to know only that the server must be there, which
+ * has to live until the fill has ended, and then may end.
+ *
+ * vm_disk_fill_begin(): begin, or begin again what failed, at so many bytes a second (0: no
+ * limit); a VM that had to stop because the server was away goes on. Nothing happens if it goes
+ * on already, or has ended. -EBUSY before vm_load_state().
+ * vm_disk_fill_state(): how far it is; after its end nothing is left of the served layer.
+ * vm_disk_fill_wait(): until it has ended, beginning again what failed; -ETIMEDOUT says how far
+ * it is.
+ *
+ * Meanwhile vm_disk_prepare() and vm_disk_track() are -EBUSY, and vm_disk_heal() sees to it
+ * that the fill goes on, without waiting for it. When the server is away the guest's reads wait
+ * for some seconds (pausing the VM, too), then the VM stops (run state "io-error").
+ */
+struct disk_fill {
+	bool ended;
+	bool going_on;
+	bool vm_stopped; /* by an error of its disk */
+	uint64_t done_bytes, total_bytes;
+};
+int vm_disk_fill_begin(struct vm *vm, uint64_t bytes_per_s, struct err *err);
+int vm_disk_fill_state(struct vm *vm, struct disk_fill *ret_fill, struct err *err);
+int vm_disk_fill_wait(struct vm *vm, int64_t deadline_ns, struct err *err);
 
 #endif

@@ -1,19 +1,16 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Fuzz target: manifests, as they are and with their envelope mended, so that the JSON is
  * reached too. */
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
-#include "store/hash.h"
-#include "store/manifest.h"
+#include "fuzz_packs.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-/* What decodes must name its files and encode to something that decodes to the same. */
+/* What decodes must name its streams and encode to something that decodes to the same. */
 static void decode(const char *text, size_t len)
 {
-	struct manifest_file *files;
+	struct manifest_stream *streams;
 	json_t *manifest, *again;
 	struct err err;
 	char *encoded;
@@ -21,34 +18,26 @@ static void decode(const char *text, size_t len)
 
 	if (manifest_decode(text, len, &manifest, &err) < 0)
 		return;
-	if (manifest_files(manifest, &files, &count, &err) < 0 ||
+	if (manifest_streams(manifest, &streams, &count, &err) < 0 || count < 6 ||
 	    manifest_encode(manifest, &encoded, &len, &err) < 0 ||
 	    manifest_decode(encoded, len, &again, &err) < 0 || !json_equal(manifest, again))
 		abort();
+	for (size_t i = 0; i < count; i++)
+		if (streams[i].ref.logical_bytes > STREAM_BYTES_MAX || !*streams[i].name)
+			abort();
 	json_decref(again);
 	json_decref(manifest);
 	free(encoded);
-	free(files);
+	free(streams);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	const char *json = memchr(data, '\n', size);
-	char hex[HASH_HEX_MAX], *text;
-	uint8_t hash[HASH_BYTES];
 	size_t len;
-	int line;
+	char *text = manifest_mend((const char *)data, size, &len);
 
 	decode((const char *)data, size);
-	json = json ? json + 1 : (const char *)data;
-	len = size - (size_t)(json - (const char *)data);
-	text = malloc(len + 128);
-	if (!text || hash_sha256(&(struct iovec){(void *)json, len}, 1, hash, NULL) < 0)
-		abort();
-	hash_to_hex(hash, hex);
-	line = snprintf(text, 128, "stasis-manifest 1 sha256=%s bytes=%zu\n", hex, len);
-	memcpy(text + line, json, len);
-	decode(text, (size_t)line + len);
+	decode(text, len);
 	free(text);
 	return 0;
 }

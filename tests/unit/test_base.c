@@ -175,7 +175,7 @@ static void test_parallel_nice(void **state)
 	struct err err = ERR_INIT;
 	int own = getpriority(PRIO_PROCESS, 0), priorities[50];
 	int wanted = own + 3 < 19 ? own + 3 : 19;
-	atomic_int calls = 0;
+	atomic_size_t calls = 0;
 
 	(void)state;
 	assert_int_equal(parallel_for_nice(50, 2, 3, note_priority, priorities, &err), 0);

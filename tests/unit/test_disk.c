@@ -105,7 +105,7 @@ static void freeze(struct fixture *f)
 {
 	ASSERT_OK(vm_disk_prepare(f->guest.vm, &err));
 	ASSERT_OK(vm_pause(f->guest.vm, &err));
-	ASSERT_OK(vm_disk_switch(f->guest.vm, &err));
+	ASSERT_OK(vm_disk_switch_all(&f->guest.vm, 1, &err));
 	ASSERT_OK(vm_resume(f->guest.vm, &err));
 }
 
@@ -268,20 +268,20 @@ static void test_little(void **state)
 	disk_io(&f, "flush");
 	ASSERT_OK(vm_disk_prepare(f.guest.vm, &err));
 	assert_int_equal(vm_disk_changes(f.guest.vm, "little", &changes, NULL), -EBUSY);
-	ASSERT_OK(vm_disk_switch(f.guest.vm, &err));
+	ASSERT_OK(vm_disk_switch_all(&f.guest.vm, 1, &err));
 	save(&f);
 	ASSERT_OK(vm_disk_track(f.guest.vm, "little", &err));
 	ASSERT_OK(vm_disk_track(f.guest.vm, "little", &err));
 	merge(&f);
 	ASSERT_OK(vm_disk_prepare(f.guest.vm, &err));
-	ASSERT_OK(vm_disk_switch(f.guest.vm, &err));
+	ASSERT_OK(vm_disk_switch_all(&f.guest.vm, 1, &err));
 	assert_int_equal(check(&f, "little"), HEADER_BYTES);
 	merge(&f);
 
 	disk_io(&f, "write -P 4 5M 4k"); /* where there is a cluster already */
 	disk_io(&f, "flush");
 	ASSERT_OK(vm_disk_prepare(f.guest.vm, &err));
-	ASSERT_OK(vm_disk_switch(f.guest.vm, &err));
+	ASSERT_OK(vm_disk_switch_all(&f.guest.vm, 1, &err));
 	assert_int_equal(check(&f, "little"), HEADER_BYTES + DISK_PAGE_BYTES);
 
 	ASSERT_OK(vm_disk_changes(f.guest.vm, "little", &changes, &err));

@@ -183,6 +183,36 @@ static void test_accelerators_and_kernel(void **state)
 	qemu_args_free(NULL);
 }
 
+/* A served layer lies between the base and the disk; without one, nothing of it is seen. */
+static void test_served(void **state)
+{
+	struct vm_config config = config_make();
+	char **argv = build(&config, true);
+
+	(void)state;
+	assert_null(
+		value_of(argv, "-blockdev", "{\"driver\":\"qcow2\",\"node-name\":\"served\""));
+	assert_null(strstr(value_of(argv, "-device", "virtio-blk-pci"), "rerror"));
+	qemu_args_free(argv);
+
+	snprintf(config.served.socket, sizeof(config.served.socket), "/r/a,b\"c.sock");
+	snprintf(config.served.export_name, sizeof(config.served.export_name), "e");
+	argv = build(&config, true);
+	assert_string_equal(
+		value_of(argv, "-blockdev", "{\"driver\":\"qcow2\",\"node-name\":\"served\""),
+		"{\"driver\":\"qcow2\",\"node-name\":\"served\",\"read-only\":true,"
+		"\"backing\":\"base\",\"file\":{\"driver\":\"nbd\",\"node-name\":"
+		"\"served-file\",\"read-only\":true,\"export\":\"e\",\"server\":{\"type\":"
+		"\"unix\",\"path\":\"/r/a,b\\\"c.sock\"},\"reconnect-delay\":20,"
+		"\"open-timeout\":20}}");
+	assert_non_null(strstr(
+		value_of(argv, "-blockdev", "{\"driver\":\"qcow2\",\"node-name\":\"disk\""),
+		"\"backing\":\"served\""));
+	assert_non_null(strstr(value_of(argv, "-device", "virtio-blk-pci"),
+			       ",rerror=stop,werror=stop"));
+	qemu_args_free(argv);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -191,6 +221,7 @@ int main(void)
 		cmocka_unit_test(test_incoming_differs_by_nothing_else),
 		cmocka_unit_test(test_odd_names),
 		cmocka_unit_test(test_accelerators_and_kernel),
+		cmocka_unit_test(test_served),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -23,7 +23,7 @@
 enum {
 	PAGES = 5000, /* not a multiple of a chunk or a word */
 	BYTES = PAGES * RAM_PAGE_BYTES,
-	ROUNDS = 40,
+	ROUNDS = 24,
 };
 
 struct ram {
@@ -297,10 +297,10 @@ static void test_capture_beside_a_writer(void **state)
 	(void)state;
 	ram_setup(&ram, 3);
 	assert_int_equal(ram_capture_create(ram.fd, BYTES, NULL, &capture, &err), 0);
-	for (int round = 0; round < 5; round++) {
+	for (int round = 0; round < 3; round++) {
 		atomic_store(&writer_stop, false);
 		assert_int_equal(pthread_create(&thread, NULL, writer, &ram), 0);
-		for (int i = 0; i < 50; i++)
+		for (int i = 0; i < 10; i++)
 			assert_int_equal(ram_captures_pass(&capture, 1, 2, 0, &pass, &err), 0);
 		atomic_store(&writer_stop, true);
 		pthread_join(thread, NULL);

@@ -252,7 +252,6 @@ static void test_lease_keeps(void **state)
 	assert_ok(store_gc(other, NULL, &report, &err));
 	assert_int_equal(report.condemned, 1);
 	assert_int_equal(report.waiting, 1);
-	assert_ok(store_lease_renew(lease, &err));
 	assert_ok(store_gc(store, NULL, &report, &err));
 	assert_int_equal(report.deleted, 0);
 	assert_ok(parallel_each(READ_THREADS, read_some, &r, &err));

@@ -159,7 +159,7 @@ static int list_page(struct s3 *s3, const char *kind, const struct s3_xml_page *
 		 from ? "continuation-token=" : "", token, from ? "&" : "", prefix);
 	rc = s3_send(s3, &request, &response, err);
 	s3_response_release(&response);
-	return rc == -ENOENT ? -EIO : rc;
+	return rc;
 }
 
 static int list_tell(const struct s3 *s3, const char *kind, const struct s3_xml_page *page,
@@ -226,7 +226,7 @@ static int s3_now(struct backend *backend, int64_t *ret_now_ns, struct err *err)
 
 	s3_response_release(&response);
 	if (rc < 0)
-		return rc == -ENOENT ? -EIO : rc;
+		return rc;
 	if (response.date_ns == 0)
 		return err_set(err, EBADMSG, "the service of %s tells no date", backend->where);
 	*ret_now_ns = response.date_ns;
@@ -271,7 +271,7 @@ static int uploads_page(struct s3 *s3, struct s3_xml_page *page, struct err *err
 		*page = (struct s3_xml_page){0};
 		return 0;
 	}
-	return rc == -ENOENT ? -EIO : rc;
+	return rc;
 }
 
 static int uploads_end(struct s3 *s3, const struct s3_xml_page *page, int64_t oldest_ns,
@@ -380,7 +380,7 @@ static int bucket_check(struct s3 *s3, struct err *err)
 	int rc = s3_send(s3, &request, &response, err);
 
 	s3_response_release(&response);
-	return rc == -ENOENT ? -EIO : rc;
+	return rc;
 }
 
 int backend_open_s3(const char *location, struct backend **ret_backend, struct err *err)

@@ -11,13 +11,22 @@
 #include "base/hex.h"
 #include "store/backend/s3_priv.h"
 
-enum { STALL_MAX_S = 20, CONNECT_MAX_MS = 10000, ONCE_MS = 5000 };
+enum {
+	STALL_MIN_MS = 1000,
+	STALL_MAX_MS = 20000,
+	CONNECT_MAX_MS = 10000,
+	ONCE_MS = 5000,
+	EXPECT_MS = 200
+};
 
 /* What libcurl's callbacks see. */
 struct transfer {
 	CURL *handle;
 	const struct s3_request *request;
 	struct s3_response *response;
+	int64_t stall_ns; /* how long nothing may move */
+	int64_t moved_ns; /* when something last did */
+	curl_off_t moved; /* bytes until then */
 };
 
 /* What one try takes out of the settings, which may be read anew meanwhile. */
@@ -274,22 +283,47 @@ static void options_method(CURL *handle, const struct s3_request *request)
 	}
 }
 
-static void options_time(CURL *handle, const struct s3_request *request,
-			 const struct access *access, int64_t deadline_ns)
+/* libcurl's own limit of speed is an average that notices a standstill late. */
+static int on_progress(void *arg, curl_off_t down_total, curl_off_t down, curl_off_t up_total,
+		       curl_off_t up)
 {
-	long stall_s = (long)(access->deadline_ms / 3000);
-	int connect_ms = deadline_left_ms(deadline_ns);
+	struct transfer *transfer = arg;
+	int64_t now_ns = clock_mono_ns();
 
-	if (stall_s < 1)
-		stall_s = 1;
+	(void)down_total;
+	(void)up_total;
+	if (down + up != transfer->moved) {
+		transfer->moved = down + up;
+		transfer->moved_ns = now_ns;
+	}
+	return now_ns - transfer->moved_ns > transfer->stall_ns;
+}
+
+static void options_time(struct transfer *transfer, const struct access *access,
+			 int64_t deadline_ns)
+{
+	CURL *handle = transfer->handle;
+	int64_t stall_ms = access->deadline_ms / 3;
+	long connect_ms = deadline_left_ms(deadline_ns);
+
+	if (stall_ms < STALL_MIN_MS)
+		stall_ms = STALL_MIN_MS;
+	if (stall_ms > STALL_MAX_MS)
+		stall_ms = STALL_MAX_MS;
+	if (connect_ms < STALL_MIN_MS)
+		connect_ms = STALL_MIN_MS;
 	if (connect_ms > CONNECT_MAX_MS)
 		connect_ms = CONNECT_MAX_MS;
+	transfer->stall_ns = stall_ms * NS_PER_MS;
+	transfer->moved_ns = clock_mono_ns();
 	curl_easy_setopt(handle, CURLOPT_NOSIGNAL, 1L);
-	curl_easy_setopt(handle, CURLOPT_CONNECTTIMEOUT_MS, connect_ms > 0 ? connect_ms : 1L);
-	curl_easy_setopt(handle, CURLOPT_LOW_SPEED_LIMIT, 1L);
-	curl_easy_setopt(handle, CURLOPT_LOW_SPEED_TIME,
-			 stall_s < STALL_MAX_S ? stall_s : STALL_MAX_S);
-	if (request->once)
+	curl_easy_setopt(handle, CURLOPT_CONNECTTIMEOUT_MS, connect_ms);
+	/* So long a service that does not answer "Expect: 100-continue" holds up a part. */
+	curl_easy_setopt(handle, CURLOPT_EXPECT_100_TIMEOUT_MS, (long)EXPECT_MS);
+	curl_easy_setopt(handle, CURLOPT_NOPROGRESS, 0L);
+	curl_easy_setopt(handle, CURLOPT_XFERINFOFUNCTION, on_progress);
+	curl_easy_setopt(handle, CURLOPT_XFERINFODATA, transfer);
+	if (transfer->request->once)
 		curl_easy_setopt(handle, CURLOPT_TIMEOUT_MS, (long)ONCE_MS);
 }
 
@@ -347,7 +381,7 @@ int s3_try(struct s3 *s3, const struct s3_request *request, int64_t deadline_ns,
 	ret_detail[0] = '\0';
 	response->length = -1;
 	options_set(&transfer, &access, headers, ret_detail);
-	options_time(transfer.handle, request, &access, deadline_ns);
+	options_time(&transfer, &access, deadline_ns);
 	*ret_code = curl_easy_perform(transfer.handle);
 	curl_easy_getinfo(transfer.handle, CURLINFO_RESPONSE_CODE, &response->status);
 	handle_give(s3, transfer.handle);

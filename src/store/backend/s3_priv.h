@@ -60,10 +60,9 @@ struct s3_request {
 
 struct s3_response {
 	long status;
-	unsigned int tries; /* which one this is, from 1 */
-	char etag[128];     /* without its quotes; empty: none */
-	bool encrypted;     /* the ETag is no MD5, though it may look like one */
-	bool ranged;        /* there was a Content-Range */
+	char etag[128]; /* without its quotes; empty: none */
+	bool encrypted; /* the ETag is no MD5, though it may look like one */
+	bool ranged;    /* there was a Content-Range */
 	uint64_t range_first, range_last, range_total;
 	int64_t length;  /* Content-Length; -1: none */
 	int64_t date_ns; /* Date; 0: none */

@@ -127,24 +127,29 @@ static int accept_response(struct s3 *s3, const struct s3_request *request,
 }
 
 /* A HEAD's answer has no body that tells why: the same question as a GET has. A missing object
- * needs none when the bucket is known to exist. */
-static void explain(struct s3 *s3, const struct s3_request *request, int64_t deadline_ns,
+ * needs none when the bucket is known to exist. Whether the GET contradicts the HEAD. */
+static bool explain(struct s3 *s3, const struct s3_request *request, int64_t deadline_ns,
 		    struct s3_response *response)
 {
 	struct s3_request again = *request;
 	struct s3_response told = {0};
-	char detail[CURL_ERROR_SIZE];
+	char detail[CURL_ERROR_SIZE], byte;
 	CURLcode code;
+	bool other;
 
 	if (strcmp(request->method, "HEAD") != 0 || response->status / 100 != 4 ||
 	    (response->status == 404 &&
 	     clock_mono_ns() - atomic_load(&s3->bucket_seen_ns) < seen_ns))
-		return;
+		return false;
 	again.method = "GET";
-	if (s3_try(s3, &again, deadline_ns, &told, &code, detail, NULL) == 0 &&
-	    code == CURLE_OK && told.status == response->status && told.body)
+	again.into = &byte;
+	again.into_len = 1;
+	again.query = request->object ? NULL : "list-type=2&max-keys=1";
+	if (s3_try(s3, &again, deadline_ns, &told, &code, detail, NULL) == 0 && told.body)
 		s3_xml_error(told.body, told.body_len, &response->error);
+	other = told.status / 100 == 2;
 	s3_response_release(&told);
+	return other;
 }
 
 static int send_once(struct s3 *s3, const struct s3_request *request, int64_t deadline_ns,
@@ -152,6 +157,7 @@ static int send_once(struct s3 *s3, const struct s3_request *request, int64_t de
 {
 	char detail[CURL_ERROR_SIZE];
 	CURLcode code;
+	bool other;
 	int rc = s3_try(s3, request, deadline_ns, response, &code, detail, err);
 
 	*ret_again = false;
@@ -167,8 +173,10 @@ static int send_once(struct s3 *s3, const struct s3_request *request, int64_t de
 	}
 	if (response->body)
 		s3_xml_error(response->body, response->body_len, &response->error);
-	explain(s3, request, deadline_ns, response);
-	return s3_judge_status(s3, request, response, ret_again, err);
+	other = explain(s3, request, deadline_ns, response);
+	rc = s3_judge_status(s3, request, response, ret_again, err);
+	*ret_again |= other;
+	return rc;
 }
 
 /* Read the settings anew; whether there are other credentials now. */
@@ -214,7 +222,7 @@ int s3_send(struct s3 *s3, const struct s3_request *request, struct s3_response 
 	int rc;
 
 	for (unsigned int tries = 1;; tries++) {
-		*ret_response = (struct s3_response){.tries = tries};
+		*ret_response = (struct s3_response){0};
 		rc = send_once(s3, request, deadline_ns, ret_response, &again, &fault);
 		if (rc == 0)
 			return 0;

@@ -1,17 +1,16 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Settings of an S3 store: the environment, then the files that other S3 programs use. */
 #include <errno.h>
-#include <ini.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "store/backend/s3.h"
 
-enum { DEADLINE_DEFAULT_S = 60, DEADLINE_MAX_S = 86400 };
+enum { DEADLINE_DEFAULT_S = 60, DEADLINE_MAX_S = 86400, FILE_MAX = 1 << 20 };
 
 struct file_reader {
 	struct s3_settings *settings;
@@ -46,10 +45,8 @@ static int set(char **field, const char *value)
 	return *field ? 0 : -ENOMEM;
 }
 
-/* inih: nonzero is success. */
-static int file_line(void *arg, const char *section, const char *name, const char *value)
+static int file_setting(const struct file_reader *reader, const char *name, const char *value)
 {
-	struct file_reader *reader = arg;
 	struct s3_settings *settings = reader->settings;
 	const struct {
 		const char *name;
@@ -64,20 +61,59 @@ static int file_line(void *arg, const char *section, const char *name, const cha
 		{"ca_bundle", &settings->ca_bundle, false},
 	};
 
-	if (strcmp(section, reader->section))
-		return 1;
 	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
 		if (!strcmp(name, known[i].name) && (reader->keys || !known[i].key))
-			return set(known[i].field, value) == 0;
-	return 1;
+			return set(known[i].field, value);
+	return 0;
+}
+
+/* The text without blanks at its ends. */
+static char *trim(char *text)
+{
+	char *end;
+
+	text += strspn(text, " \t\r");
+	end = text + strlen(text);
+	while (end > text && strchr(" \t\r", end[-1]))
+		*--end = '\0';
+	return text;
+}
+
+/*
+ * The lines of a file. inih is no help here: its lines end after 200 characters, and a token
+ * has more. An indented line is a nested setting of other programs.
+ */
+static int file_parse(const struct file_reader *reader, char *text)
+{
+	bool ours = false;
+	char *save = NULL;
+
+	for (char *line = strtok_r(text, "\n", &save); line;
+	     line = strtok_r(NULL, "\n", &save)) {
+		char *equals = strchr(line, '=');
+		int rc;
+
+		if (line[0] == '[') {
+			line[strcspn(line, "]")] = '\0';
+			ours = !strcmp(trim(line + 1), reader->section);
+		}
+		if (!ours || !equals || strchr("[#; \t", line[0]))
+			continue;
+		*equals = '\0';
+		rc = file_setting(reader, trim(line), trim(equals + 1));
+		if (rc < 0)
+			return rc;
+	}
+	return 0;
 }
 
 /* Read one of the two files, if it is there. Lines that inih cannot take are passed over:
  * nested settings of other programs look so. */
-static int file_read(struct file_reader *reader, const char *variable, const char *below_home,
-		     struct err *err)
+static int file_read(const struct file_reader *reader, const char *variable,
+		     const char *below_home, struct err *err)
 {
 	const char *home = env("HOME");
+	CLEANUP_FREE char *text = NULL;
 	char path[IO_PATH_MAX];
 	int rc;
 
@@ -89,13 +125,12 @@ static int file_read(struct file_reader *reader, const char *variable, const cha
 		return 0;
 	if (rc < 0)
 		return rc;
-	if (access(path, R_OK) < 0) {
-		if (errno == ENOENT)
-			return 0;
-		return err_sys(err, errno, "cannot read %s", path);
-	}
-	rc = ini_parse(path, file_line, reader);
-	return rc == -2 ? err_sys(err, ENOMEM, "cannot read %s", path) : 0;
+	rc = io_read_file(path, FILE_MAX, &text, NULL, err);
+	if (rc == -ENOENT)
+		return 0;
+	if (rc == 0 && file_parse(reader, text) < 0)
+		rc = err_sys(err, ENOMEM, "cannot read %s", path);
+	return rc;
 }
 
 static int files_read(struct s3_settings *settings, const char *profile, bool keys,

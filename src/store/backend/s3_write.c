@@ -32,6 +32,7 @@ struct backend_writer {
 	size_t len;
 	uint64_t sent;
 	char upload_id[S3_UPLOAD_MAX]; /* empty: no upload is begun */
+	int64_t begun_ns;              /* the upload, by the service's clock */
 	struct part *parts;
 	size_t part_count;
 };
@@ -74,9 +75,12 @@ static int accept_begun(struct s3 *s3, const struct s3_request *request,
 			struct s3_response *response, bool *ret_again, struct err *err)
 {
 	struct backend_writer *writer = request->arg;
-	int rc = s3_xml_field(response->body ? response->body : "", response->body_len,
-			      "InitiateMultipartUploadResult/UploadId", writer->upload_id,
-			      sizeof(writer->upload_id), err);
+	int rc;
+
+	writer->begun_ns = response->date_ns;
+	rc = s3_xml_field(response->body ? response->body : "", response->body_len,
+			  "InitiateMultipartUploadResult/UploadId", writer->upload_id,
+			  sizeof(writer->upload_id), err);
 
 	if (rc == 0 && !writer->upload_id[0])
 		rc = err_set(err, EBADMSG, "the service's upload has no id");
@@ -221,22 +225,24 @@ static int etag_whole(const struct backend_writer *writer, char ret_etag[128], s
 	return rc;
 }
 
-/* An earlier try may have completed the upload though its answer was lost: the object in place
- * is then this one. */
+/* An earlier try may have completed the upload though its answer was lost (libcurl by itself
+ * repeats what is lost on an old connection): the object in place is then this one. */
 static bool complete_before(const struct backend_writer *writer)
 {
 	struct s3_request request = {
 		.doing = "look at", .method = "HEAD", .object = writer->object};
 	struct s3_response response;
+	bool same, comparable;
 	char want[128];
-	bool same;
 
 	same = s3_send(writer->s3, &request, &response, NULL) == 0 &&
-	       response.length == (int64_t)writer->sent &&
-	       etag_whole(writer, want, NULL) == 0 &&
-	       (response.encrypted || !strcmp(response.etag, want));
+	       response.length == (int64_t)writer->sent && etag_whole(writer, want, NULL) == 0;
 	s3_response_release(&response);
-	return same;
+	if (!same)
+		return false;
+	comparable = !response.encrypted && strchr(response.etag, '-');
+	return comparable ? !strcmp(response.etag, want)
+			  : response.modified_ns >= writer->begun_ns;
 }
 
 /* Status 200 says only that the service began to put the parts together: the body says how it
@@ -287,8 +293,7 @@ static int upload_complete(struct backend_writer *writer, struct err *err)
 	request.body_len = used;
 	query_upload(query, 0, writer->upload_id);
 	rc = s3_send(writer->s3, &request, &response, err);
-	if (rc < 0 && response.tries > 1 && !strcmp(response.error.code, "NoSuchUpload") &&
-	    complete_before(writer))
+	if (rc < 0 && !strcmp(response.error.code, "NoSuchUpload") && complete_before(writer))
 		rc = 0;
 	s3_response_release(&response);
 	return rc;

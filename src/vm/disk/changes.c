@@ -50,6 +50,7 @@ struct disk_changes {
 /* What QEMU says of the file's node. */
 struct file_view {
 	bool frozen;
+	bool filling; /* the file is not yet what it is to be */
 	uint64_t bytes;
 	json_t *bitmaps; /* array, or NULL */
 };
@@ -69,6 +70,8 @@ static int file_view_read(struct vm *vm, struct file_view *ret_view, struct err 
 		const char *name = json_string_value(json_object_get(node, "node-name"));
 		const json_t *image = json_object_get(node, "image");
 
+		if (name && !strcmp(name, QEMU_NODE_SERVED))
+			ret_view->filling = true;
 		if (!name || strcmp(name, QEMU_NODE_FILE) != 0)
 			continue;
 		ret_view->frozen = json_is_true(json_object_get(node, "ro"));
@@ -174,6 +177,10 @@ int vm_disk_track(struct vm *vm, const char *checkpoint, struct err *err)
 
 	if (rc == 0)
 		rc = file_view_read(vm, &view, err);
+	if (rc == 0 && view.filling)
+		rc = err_set(err, EBUSY,
+			     "the disk of VM %s is still being filled from its checkpoint",
+			     vm->config.name);
 	if (rc == 0)
 		rc = disk_reserved(&vm->config, view.bytes, &reserved, err);
 	if (rc == 0 && !reserved)

@@ -15,6 +15,7 @@
  * Where a VM is on that road is read from QEMU itself, never remembered: which node the device
  * uses, whether the node "next" exists, whether the job runs. Each step leads to the following
  * state, so healing is to walk on until idle. A killed daemon leaves nothing else behind.
+ * While a disk is filled (disk/fill.c) there is one more layer, and no checkpoint.
  */
 #include "vm/disk/disk.h"
 
@@ -28,14 +29,6 @@
 #define MERGE_JOB "merge"
 
 enum { JOB_POLL_MS = 50 };
-
-/* What QEMU says about the disk. */
-struct disk_view {
-	bool next_exists; /* the node */
-	bool next_active; /* the device uses it */
-	uint64_t bytes;   /* virtual size */
-	unsigned int layers;
-};
 
 static bool device_is_disk(const json_t *device)
 {
@@ -72,7 +65,7 @@ static int view_device(struct vm *vm, struct disk_view *view, struct err *err)
 	return rc;
 }
 
-static int view_read(struct vm *vm, struct disk_view *ret_view, struct err *err)
+int disk_view_read(struct vm *vm, struct disk_view *ret_view, struct err *err)
 {
 	json_t *nodes, *node;
 	size_t i;
@@ -91,8 +84,11 @@ static int view_read(struct vm *vm, struct disk_view *ret_view, struct err *err)
 
 		if (name && !strcmp(name, QEMU_NODE_NEXT))
 			ret_view->next_exists = true;
+		if (name && !strcmp(name, QEMU_NODE_SERVED))
+			ret_view->served_exists = true;
 	}
 	json_decref(nodes);
+	ret_view->served_active = ret_view->layers > 2 + (unsigned int)ret_view->next_active;
 	return 0;
 }
 
@@ -139,11 +135,24 @@ static int job_push(struct vm *vm, struct err *err)
 	return exists;
 }
 
+int disk_job_wait(struct vm *vm, int64_t deadline_ns, struct err *err)
+{
+	int64_t poll_ns = deadline_in_ms(JOB_POLL_MS);
+	json_t *event;
+	int rc = qmp_wait_event(vm->qmp, job_event, NULL,
+				poll_ns < deadline_ns ? poll_ns : deadline_ns, &event, NULL);
+
+	if (rc == 0)
+		json_decref(event);
+	else if (rc != -ETIMEDOUT)
+		return vm_explain(
+			vm, err_set(err, -rc, "QEMU of VM %s hung up", vm->config.name), err);
+	return 0;
+}
+
 static int job_finish(struct vm *vm, int64_t deadline_ns, struct err *err)
 {
 	for (;;) {
-		int64_t poll_ns = deadline_in_ms(JOB_POLL_MS);
-		json_t *event;
 		int rc = job_push(vm, err);
 
 		if (rc <= 0)
@@ -154,12 +163,9 @@ static int job_finish(struct vm *vm, int64_t deadline_ns, struct err *err)
 				"the disk layers of VM %s were not merged in time; the merge "
 				"goes on",
 				vm->config.name);
-		rc = qmp_wait_event(vm->qmp, job_event, NULL,
-				    poll_ns < deadline_ns ? poll_ns : deadline_ns, &event, err);
-		if (rc == 0)
-			json_decref(event);
-		else if (rc != -ETIMEDOUT)
-			return vm_explain(vm, rc, err);
+		rc = disk_job_wait(vm, deadline_ns, err);
+		if (rc < 0)
+			return rc;
 	}
 }
 
@@ -177,7 +183,7 @@ static int merge_active(struct vm *vm, int64_t deadline_ns, struct err *err)
 	if (rc == 0)
 		rc = job_finish(vm, deadline_ns, err);
 	if (rc == 0)
-		rc = view_read(vm, &view, err);
+		rc = disk_view_read(vm, &view, err);
 	if (rc == 0 && view.next_active)
 		rc = err_set(
 			err, EIO,
@@ -216,12 +222,16 @@ int vm_disk_prepare(struct vm *vm, struct err *err)
 {
 	struct disk_view view;
 	char path[IO_PATH_MAX];
-	int rc = view_read(vm, &view, err);
+	int rc = disk_view_read(vm, &view, err);
 
 	if (rc < 0)
 		return rc;
 	if (view.next_exists)
 		return err_set(err, EBUSY, "the disk of VM %s is in a checkpoint already",
+			       vm->config.name);
+	if (view.served_active)
+		return err_set(err, EBUSY,
+			       "the disk of VM %s is still being filled from its checkpoint",
 			       vm->config.name);
 	rc = disk_next_create(&vm->config, view.bytes, err);
 	if (rc == 0)
@@ -250,7 +260,7 @@ int vm_disk_switch_all(struct vm *const *vms, size_t count, struct err *err)
 int vm_disk_merge(struct vm *vm, int64_t deadline_ns, struct err *err)
 {
 	struct disk_view view;
-	int rc = view_read(vm, &view, err);
+	int rc = disk_view_read(vm, &view, err);
 
 	if (rc == 0 && !view.next_active)
 		rc = err_set(err, EINVAL, "the disk of VM %s has no layer to merge",
@@ -269,12 +279,12 @@ int vm_disk_heal(struct vm *vm, int64_t deadline_ns, struct err *err)
 	if (rc == 0)
 		rc = job_finish(vm, deadline_ns, err);
 	if (rc == 0)
-		rc = view_read(vm, &view, err);
+		rc = disk_view_read(vm, &view, err);
 	if (rc == 0 && view.next_active)
 		rc = merge_active(vm, deadline_ns, err);
-	if (rc < 0)
-		return rc;
-	return next_forget(vm, view.next_exists, err);
+	if (rc == 0)
+		rc = next_forget(vm, view.next_exists, err);
+	return rc == 0 && view.served_exists ? vm_disk_fill_begin(vm, 0, err) : rc;
 }
 
 int vm_disk_frozen_path(const struct vm *vm, char *ret_path, size_t size, struct err *err)
@@ -285,7 +295,7 @@ int vm_disk_frozen_path(const struct vm *vm, char *ret_path, size_t size, struct
 int vm_disk_chain_length(struct vm *vm, unsigned int *ret_layers, struct err *err)
 {
 	struct disk_view view;
-	int rc = view_read(vm, &view, err);
+	int rc = disk_view_read(vm, &view, err);
 
 	if (rc == 0)
 		*ret_layers = view.layers;

@@ -13,6 +13,21 @@
 
 enum { DISK_CLUSTER_BYTES = 65536 }; /* of the layers' qcow2 format */
 
+/* What QEMU says about the disk. */
+struct disk_view {
+	bool next_exists;   /* the node */
+	bool next_active;   /* the device uses it */
+	bool served_exists; /* the node */
+	bool served_active; /* the chain has it */
+	uint64_t bytes;     /* virtual size */
+	unsigned int layers;
+};
+
+int disk_view_read(struct vm *vm, struct disk_view *ret_view, struct err *err);
+
+/* Wait for news of a block job until the deadline, for a moment at most. */
+int disk_job_wait(struct vm *vm, int64_t deadline_ns, struct err *err);
+
 /*
  * Before a launch: the active layer must exist, and there must be no next layer. A restored
  * disk comes without one, so that one left over from the VM before it is removed; for a plain

@@ -4,6 +4,7 @@
 #include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <jansson.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/sendfile.h>
@@ -13,11 +14,16 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "vm/disk/disk.h"
+#include "vm/disk/nbd.h"
 #include "vm/proc/proc.h"
 #include "vm/qemu/args.h"
 #include "vm/qemu/machine.h"
 
-enum { QEMU_IMG_MS = 60000 };
+enum {
+	QEMU_IMG_MS = 60000,
+	SERVED_MS = 20000,
+	BACKING_MAX = 1024, /* what a qcow2 header can hold */
+};
 
 /* Beyond the disk's size, for tables; and how much of the room must be left. */
 #define RESERVE_BYTES  (64ULL << 20)
@@ -101,18 +107,22 @@ static int active_open(const struct vm_config *config, int flags, int *ret_fd, s
 	return *ret_fd < 0 ? err_sys(err, errno, "cannot open %s", path) : 0;
 }
 
-/* Size of the disk that the layer holds, from its header. */
+/* Size of the disk that a layer holds, from its header. */
+static int start_bytes(const struct qcow2_start *start, const char *name, uint64_t *ret_bytes,
+		       struct err *err)
+{
+	*ret_bytes = be64toh(start->bytes);
+	if (be32toh(start->magic) != QCOW2_MAGIC || *ret_bytes > DISK_BYTES_MAX)
+		return err_set(err, EBADMSG, "the disk of VM %s is not a qcow2 file", name);
+	return 0;
+}
+
 static int disk_bytes(int fd, const char *name, uint64_t *ret_bytes, struct err *err)
 {
 	struct qcow2_start start;
 	int rc = io_pread_all(fd, &start, sizeof(start), 0, err);
 
-	if (rc < 0)
-		return rc;
-	*ret_bytes = be64toh(start.bytes);
-	if (be32toh(start.magic) != QCOW2_MAGIC || *ret_bytes > DISK_BYTES_MAX)
-		return err_set(err, EBADMSG, "the disk of VM %s is not a qcow2 file", name);
-	return 0;
+	return rc < 0 ? rc : start_bytes(&start, name, ret_bytes, err);
 }
 
 /* Where the last data of a file end. Data at or behind an offset are all that is asked, so
@@ -146,7 +156,7 @@ static int active_reserve(const struct vm_config *config, struct err *err)
 {
 	CLEANUP_CLOSE int fd = -1;
 	struct stat st;
-	uint64_t bytes;
+	uint64_t bytes = 0;
 	int rc = active_open(config, O_RDWR, &fd, err);
 
 	if (rc == 0)
@@ -253,9 +263,57 @@ int vm_disk_copy(const char *from, const struct vm_config *config, struct err *e
 	return active_reserve(config, err);
 }
 
+/* The served layer is named as what it is, so that a file that was not filled to the end is
+ * never taken for whole: it cannot be read when the server is gone. At the end of the fill QEMU
+ * writes the base's name there. */
+static int active_over_served(const struct vm_config *config, struct err *err)
+{
+	const struct vm_served *served = &config->served;
+	struct qcow2_start start;
+	CLEANUP_FREE char *file = NULL;
+	char path[IO_PATH_MAX], backing[BACKING_MAX], size[32];
+	const char *const argv[] = {qemu_img_program(),
+				    "create",
+				    "-q",
+				    "-u",
+				    "-f",
+				    "qcow2",
+				    "-b",
+				    backing,
+				    "-F",
+				    "qcow2",
+				    path,
+				    size,
+				    NULL};
+	json_t *json = json_pack("{s:s, s:{s:s, s:s, s:{s:s, s:s}}}", "driver", "qcow2", "file",
+				 "driver", "nbd", "export", served->export_name, "server",
+				 "type", "unix", "path", served->socket);
+	uint64_t bytes = 0;
+	int rc = vm_dir_path(config, DISK_ACTIVE, path, sizeof(path), err);
+
+	file = json ? json_dumps(json, JSON_COMPACT) : NULL;
+	json_decref(json);
+	if (rc == 0 && !file)
+		rc = err_set(err, EILSEQ, "the path %s is not UTF-8", served->socket);
+	if (rc == 0)
+		rc = io_path(backing, sizeof(backing), err, "json:%s", file);
+	if (rc == 0)
+		rc = disk_next_remove(config, err);
+	if (rc == 0)
+		rc = nbd_read_start(served->socket, served->export_name,
+				    deadline_in_ms(SERVED_MS), &start, sizeof(start), err);
+	if (rc == 0)
+		rc = start_bytes(&start, config->name, &bytes, err);
+	if (rc < 0)
+		return rc;
+	snprintf(size, sizeof(size), "%llu", (unsigned long long)bytes);
+	return qemu_img(argv, err);
+}
+
 int vm_disk_create(const struct vm_config *config, struct err *err)
 {
-	int rc = active_over_base(config, "create", NULL, err);
+	int rc = config->served.socket[0] ? active_over_served(config, err)
+					  : active_over_base(config, "create", NULL, err);
 
 	return rc < 0 ? rc : active_reserve(config, err);
 }

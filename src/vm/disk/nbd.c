@@ -15,7 +15,7 @@
 
 struct reader {
 	struct nbd_handle *nbd;
-	const char *context;
+	const char *context; /* or NULL */
 	int64_t deadline_ns;
 	uint64_t bytes, offset; /* of the export; the next range begins here */
 	nbd_extent_fn fn;
@@ -49,7 +49,7 @@ static int connect_to(struct reader *reader, const char *socket_path, const char
 	int rc = 0;
 
 	if (nbd_set_export_name(reader->nbd, export_name) < 0 ||
-	    nbd_add_meta_context(reader->nbd, reader->context) < 0 ||
+	    (reader->context && nbd_add_meta_context(reader->nbd, reader->context) < 0) ||
 	    nbd_aio_connect_unix(reader->nbd, socket_path) < 0)
 		return fault(what, err);
 	while (rc == 0 && nbd_aio_is_ready(reader->nbd) <= 0) {
@@ -63,7 +63,7 @@ static int connect_to(struct reader *reader, const char *socket_path, const char
 	bytes = nbd_get_size(reader->nbd);
 	if (bytes < 0)
 		return fault("size", err);
-	if (nbd_can_meta_context(reader->nbd, reader->context) <= 0)
+	if (reader->context && nbd_can_meta_context(reader->nbd, reader->context) <= 0)
 		return err_set(err, EPROTO, "NBD: export %s has no context %s", export_name,
 			       reader->context);
 	reader->bytes = (uint64_t)bytes;
@@ -94,18 +94,11 @@ static int extents_told(void *user, const char *context, uint64_t offset, uint32
 	return 0;
 }
 
-static int ask(struct reader *reader, struct err *err)
+static int command_wait(const struct reader *reader, int64_t cookie, const char *what,
+			struct err *err)
 {
-	static const char what[] = "block status";
-	uint64_t left = reader->bytes - reader->offset, before = reader->offset;
-	nbd_extent_callback extents = {.callback = extents_told, .user_data = reader};
-	int64_t cookie;
 	int done, rc = 0;
 
-	if (left > REQUEST_BYTES_MAX)
-		left = REQUEST_BYTES_MAX;
-	cookie = nbd_aio_block_status(reader->nbd, left, reader->offset, extents,
-				      NBD_NULL_COMPLETION, 0);
 	if (cookie < 0)
 		return fault(what, err);
 	while (rc == 0 &&
@@ -114,6 +107,22 @@ static int ask(struct reader *reader, struct err *err)
 			return fault(what, err);
 		rc = go_on(reader, what, err);
 	}
+	return rc;
+}
+
+static int ask(struct reader *reader, struct err *err)
+{
+	static const char what[] = "block status";
+	uint64_t left = reader->bytes - reader->offset, before = reader->offset;
+	nbd_extent_callback extents = {.callback = extents_told, .user_data = reader};
+	int rc;
+
+	if (left > REQUEST_BYTES_MAX)
+		left = REQUEST_BYTES_MAX;
+	rc = command_wait(reader,
+			  nbd_aio_block_status(reader->nbd, left, reader->offset, extents,
+					       NBD_NULL_COMPLETION, 0),
+			  what, err);
 	if (rc == 0 && reader->offset == before)
 		rc = err_set(err, EPROTO, "NBD: %s: an empty answer", what);
 	return rc;
@@ -139,5 +148,24 @@ int nbd_extents(const char *socket_path, const char *export_name, const char *co
 	nbd_close(reader.nbd);
 	if (rc == 0)
 		*ret_bytes = reader.bytes;
+	return rc;
+}
+
+int nbd_read_start(const char *socket_path, const char *export_name, int64_t deadline_ns,
+		   void *buf, size_t len, struct err *err)
+{
+	struct reader reader = {.nbd = nbd_create(), .deadline_ns = deadline_ns};
+	int rc = reader.nbd ? 0 : fault("client", err);
+
+	if (rc == 0)
+		rc = connect_to(&reader, socket_path, export_name, err);
+	if (rc == 0 && reader.bytes < len)
+		rc = err_set(err, EIO, "NBD: export %s has %llu bytes only", export_name,
+			     (unsigned long long)reader.bytes);
+	if (rc == 0)
+		rc = command_wait(
+			&reader, nbd_aio_pread(reader.nbd, buf, len, 0, NBD_NULL_COMPLETION, 0),
+			"read", err);
+	nbd_close(reader.nbd);
 	return rc;
 }

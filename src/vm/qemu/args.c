@@ -163,22 +163,44 @@ static void args_add_kernel(struct args *args, const struct vm_config *config)
 	args_add(args, "%s", config->cmdline);
 }
 
+/* A server that is away is waited for, shorter than commands are (VM_COMMAND_MS), some of which
+ * wait for the guest's reads. */
+static void args_add_served(struct args *args, const struct vm_config *config)
+{
+	json_t *server = json_pack("{s:s, s:s}", "type", "unix", "path", config->served.socket);
+	int wait_s = (int)config->served.wait_s;
+
+	if (wait_s == 0)
+		wait_s = VM_SERVED_WAIT_S;
+	args_add_json(args, "-blockdev",
+		      json_pack("{s:s, s:s, s:b, s:s, s:{s:s, s:s, s:b, s:s, s:o, s:i, s:i}}",
+				"driver", "qcow2", "node-name", QEMU_NODE_SERVED, "read-only",
+				1, "backing", QEMU_NODE_BASE, "file", "driver", "nbd",
+				"node-name", "served-file", "read-only", 1, "export",
+				config->served.export_name, "server", server, "reconnect-delay",
+				wait_s, "open-timeout", wait_s));
+}
+
 /* The host's page cache is used, and a guest's flush is the host's fsync. */
 static void args_add_disk(struct args *args, const struct vm_config *config)
 {
+	bool served = config->served.socket[0] != '\0';
 	char path[IO_PATH_MAX + 16];
 
 	snprintf(path, sizeof(path), "%s/disk.qcow2", config->dir);
 	args_add_json(args, "-blockdev",
 		      json_pack("{s:s, s:s, s:b, s:{s:s, s:s, s:s}}", "driver",
-				config->base_format, "node-name", "base", "read-only", 1,
-				"file", "driver", "file", "node-name", "base-file", "filename",
-				config->base_disk));
+				config->base_format, "node-name", QEMU_NODE_BASE, "read-only",
+				1, "file", "driver", "file", "node-name", "base-file",
+				"filename", config->base_disk));
+	if (served)
+		args_add_served(args, config);
 	args_add_json(args, "-blockdev",
 		      json_pack("{s:s, s:s, s:s, s:s, s:{s:s, s:s, s:s, s:s}}", "driver",
 				"qcow2", "node-name", QEMU_NODE_DISK, "discard", "unmap",
-				"backing", "base", "file", "driver", "file", "node-name",
-				QEMU_NODE_FILE, "discard", "unmap", "filename", path));
+				"backing", served ? QEMU_NODE_SERVED : QEMU_NODE_BASE, "file",
+				"driver", "file", "node-name", QEMU_NODE_FILE, "discard",
+				"unmap", "filename", path));
 }
 
 static void args_add_sockets(struct args *args, const struct vm_config *config)
@@ -211,8 +233,12 @@ static void args_add_devices(struct args *args, const struct vm_config *config)
 	char host_mtu[32] = "", netdev[32] = "";
 
 	for (size_t i = 0; i < sizeof(args_devices) / sizeof(args_devices[0]); i++) {
+		bool stops =
+			config->served.socket[0] && strstr(args_devices[i], QEMU_BLK_DEVICE);
+
 		args_add(args, "-device");
-		args_add(args, "%s", args_devices[i]);
+		args_add(args, "%s%s", args_devices[i],
+			 stops ? ",rerror=stop,werror=stop" : "");
 	}
 	if (config->net_pid > 0) {
 		args_add(args, "-netdev");

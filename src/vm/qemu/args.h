@@ -13,6 +13,8 @@ enum { QEMU_FD_RAM = 3, QEMU_FD_TAP = 4, QEMU_FD_QMP = 5 };
 
 /* Names by which QMP commands find things. */
 #define QEMU_BLK_DEVICE   "blk0"
+#define QEMU_NODE_BASE    "base"
+#define QEMU_NODE_SERVED  "served"
 #define QEMU_NODE_DISK    "disk"
 #define QEMU_NODE_FILE    "disk-file" /* below QEMU_NODE_DISK */
 #define QEMU_NODE_NEXT    "next"

@@ -85,8 +85,7 @@ static int state_reopen(int state_fd, int flags, int *ret_fd, struct err *err)
 	return *ret_fd < 0 ? err_sys(err, errno, "cannot open the device state's file") : 0;
 }
 
-/* Take back what QEMU was given for a save: also one that an earlier daemon did not get to. */
-static int save_forget(struct vm *vm, struct err *err)
+int vm_save_forget(struct vm *vm, struct err *err)
 {
 	json_t *sets, *set;
 	size_t i;
@@ -114,7 +113,7 @@ int vm_save_prepare(struct vm *vm, int state_fd, struct err *err)
 	size_t offset = prefix_make(&vm->config.machine).size - STREAM_HEAD_BYTES;
 	CLEANUP_CLOSE int fd = -1;
 	json_t *set;
-	int rc = save_forget(vm, err);
+	int rc = vm_save_forget(vm, err);
 
 	if (rc == 0)
 		rc = state_reopen(state_fd, O_WRONLY | O_TRUNC, &fd, err);

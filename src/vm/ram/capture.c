@@ -264,7 +264,8 @@ static struct ram_trace *trace_create(uint64_t pages, const struct ram_trace *si
 	}
 	if (since) {
 		memcpy(trace->secret, since->secret, sizeof(trace->secret));
-	} else if (getrandom(trace->secret, sizeof(trace->secret), 0) != sizeof(trace->secret)) {
+	} else if (getrandom(trace->secret, sizeof(trace->secret), 0) !=
+		   sizeof(trace->secret)) {
 		err_sys(err, errno, "cannot make a key");
 		ram_trace_destroy(trace);
 		return NULL;
@@ -371,8 +372,9 @@ static bool page_changed(const struct ram_capture *capture, uint64_t page)
 
 	if (!since || capture->staged[page] != since->staged[page])
 		return true;
-	return capture->staged[page] && (capture->hashes[page].low != since->hashes[page].low ||
-					 capture->hashes[page].high != since->hashes[page].high);
+	return capture->staged[page] &&
+	       (capture->hashes[page].low != since->hashes[page].low ||
+		capture->hashes[page].high != since->hashes[page].high);
 }
 
 bool ram_capture_changed(const struct ram_capture *capture, uint64_t offset, uint32_t len,

@@ -19,14 +19,14 @@ struct ram_pass {
 	uint64_t copied_bytes; /* of it, copied because it differed */
 };
 
-/* What the pages of a capture were, without their bytes (16 bytes a page): it tells what changed
- * until a later capture of the same VM. */
+/* What the pages of a capture were, without their bytes (16 bytes a page): it tells what
+ * changed until a later capture of the same VM. */
 struct ram_trace;
 
 /*
  * Map ram_fd (shared, read-only) and reserve staging of the same size; staging is touched only
- * where RAM holds something, so that zero pages and holes of the file cost nothing. `since` is the
- * trace of an earlier capture to compare with, borrowed while the capture lives, or NULL.
+ * where RAM holds something, so that zero pages and holes of the file cost nothing. `since` is
+ * the trace of an earlier capture to compare with, borrowed while the capture lives, or NULL.
  */
 int ram_capture_create(int ram_fd, uint64_t ram_bytes, const struct ram_trace *since,
 		       struct ram_capture **ret_capture, struct err *err);
@@ -46,8 +46,8 @@ int ram_captures_pass(struct ram_capture *const *captures, size_t count, size_t 
 uint64_t ram_capture_next_data(const struct ram_capture *capture, uint64_t offset);
 const void *ram_capture_bytes(const struct ram_capture *capture, uint64_t offset);
 
-/* Those of the pages of `len` bytes from `offset` on that differ from `since`: bit p % 8 of byte p / 8
- * for page p, counted from `offset`. Whether there is one. After the last pass. */
+/* Those of the pages of `len` bytes from `offset` on that differ from `since`: bit p % 8 of
+ * byte p / 8 for page p, counted from `offset`. Whether there is one. After the last pass. */
 bool ram_capture_changed(const struct ram_capture *capture, uint64_t offset, uint32_t len,
 			 uint8_t *ret_bitmap);
 /* The capture's own trace, the caller's from now on. The capture is good for nothing but its
