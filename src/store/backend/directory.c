@@ -385,12 +385,42 @@ static const struct backend_ops directory_ops = {
 	.close = directory_close,
 };
 
+/* Make the directory and its missing parents, so that they survive a loss of power. */
+static int root_make(const char *dir, struct err *err)
+{
+	char path[IO_PATH_MAX];
+	size_t missing = 0;
+	int rc = io_path(path, sizeof(path), err, "%s", dir);
+
+	if (rc < 0)
+		return rc;
+	for (char *slash = path; slash && !missing; slash = strchr(slash + 1, '/')) {
+		char keep = *slash;
+
+		*slash = '\0';
+		if (slash > path && access(path, F_OK) < 0)
+			missing = strlen(path);
+		*slash = keep;
+	}
+	if (!missing && access(path, F_OK) == 0)
+		return 0;
+	rc = io_mkdir_all(dir, 0700, err);
+	for (size_t len = missing ? missing : strlen(dir); rc == 0 && len <= strlen(dir);
+	     len += 1 + strcspn(dir + len + 1, "/")) {
+		snprintf(path, sizeof(path), "%.*s", (int)len, dir);
+		rc = io_sync_parent(path, err);
+		if (!dir[len])
+			break;
+	}
+	return rc;
+}
+
 int backend_open_directory(const char *dir, struct backend **ret_backend, struct err *err)
 {
 	CLEANUP_FREE struct directory *directory = NULL;
 	CLEANUP_FREE char *where = NULL;
 	struct stat st;
-	int rc = io_mkdir_all(dir, 0700, err);
+	int rc = root_make(dir, err);
 
 	if (rc < 0)
 		return rc;
