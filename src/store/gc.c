@@ -200,6 +200,18 @@ static int packs_empty(struct gc *gc, struct copier *copier, struct err *err)
 	return rc < 0 ? rc : copier_flush(copier, err);
 }
 
+/* There is no room to write anything anew: what is dead as a whole goes all the same. */
+static int packs_leave(struct gc *gc)
+{
+	log_warn("store=%s has no room for what is needed of mostly dead packs: they are left to "
+		 "the next collection",
+		 gc->store->backend->where);
+	for (size_t i = 0; i < gc->count; i++)
+		gc->packs[i].empty_it = false;
+	gc->report->rewritten = 0;
+	return 0;
+}
+
 static int packs_rewrite(struct gc *gc, struct err *err)
 {
 	struct pack_set *set;
@@ -226,7 +238,7 @@ static int packs_rewrite(struct gc *gc, struct err *err)
 	if (rc == 0)
 		rc = pack_set_publish(set, err);
 	pack_set_destroy(set);
-	return rc;
+	return rc == -ENOSPC || rc == -EDQUOT ? packs_leave(gc) : rc;
 }
 
 static int packs_condemn(struct gc *gc, struct err *err)
