@@ -173,9 +173,9 @@ static void check_works(const struct fixture *fx, struct store *store, const cha
 	char id[STORE_ID_MAX];
 
 	assert_ok(recipe_make(fx, store, &recipe, id, &err));
-	assert_ok(store_gc(store, NULL, &report, &err));
-	assert_ok(store_gc(store, NULL, &report, &err));
-	assert_int_equal(report.waiting, 0);
+	for (int i = 0; i < 3; i++)
+		assert_ok(store_gc(store, NULL, &report, &err));
+	assert_int_equal(report.waiting + report.condemned + report.deleted, 0);
 	assert_int_equal(objects_count(location, "packs"), report.packs);
 	check_all_good(store);
 	assert_int_equal(objects_count(location, "condemned"), 0);
