@@ -90,8 +90,8 @@ static bool all_found(struct gc *gc)
 	return !gc->mark.partly;
 }
 
-/* Whether a living chunk is nowhere else, except perhaps in condemned packs. What a damaged pack
- * had is not known: it is needed as long as anything is missing. */
+/* Whether a living chunk is nowhere else, except perhaps in condemned packs. What a damaged
+ * pack had is not known: it is needed as long as anything is missing. */
 static bool needed(struct gc *gc, const struct pack *pack)
 {
 	if (pack->unreadable)
@@ -203,9 +203,10 @@ static int packs_empty(struct gc *gc, struct copier *copier, struct err *err)
 /* There is no room to write anything anew: what is dead as a whole goes all the same. */
 static int packs_leave(struct gc *gc)
 {
-	log_warn("store=%s has no room for what is needed of mostly dead packs: they are left to "
-		 "the next collection",
-		 gc->store->backend->where);
+	log_warn(
+		"store=%s has no room for what is needed of mostly dead packs: they are left to "
+		"the next collection",
+		gc->store->backend->where);
 	for (size_t i = 0; i < gc->count; i++)
 		gc->packs[i].empty_it = false;
 	gc->report->rewritten = 0;
@@ -436,8 +437,9 @@ static int gc_run(struct gc *gc, struct err *err)
 		rc = condemned_settle(gc, err);
 	if (rc == 0)
 		rc = marks_tidy(store, err);
-	return rc < 0 ? rc : store->backend->ops->tidy(store->backend,
-						       STORE_TIDY_AGE_S * NS_PER_S, err);
+	return rc < 0 ? rc
+		      : store->backend->ops->tidy(store->backend, STORE_TIDY_AGE_S * NS_PER_S,
+						  err);
 }
 
 /* A lease as the only collection: -EBUSY if there is another one. */

@@ -255,8 +255,8 @@ static int base_node(struct putter *p, struct put_part *part, uint64_t block,
 	return 0;
 }
 
-/* What of a base's block is only where no new checkpoint may rely on it counts as changed: it is
- * stored anew. */
+/* What of a base's block is only where no new checkpoint may rely on it counts as changed: it
+ * is stored anew. */
 static int block_doubts(struct putter *p, const struct put_part *part, uint64_t block,
 			uint8_t bitmap[NODE_FANOUT / 8], bool *ret_changed, struct err *err)
 {

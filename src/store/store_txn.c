@@ -157,7 +157,8 @@ static int chunk_reliable(const struct chunk_id *id, void *arg, struct err *err)
 	return known ? 0 : chunk_missing(store, id, err);
 }
 
-/* Whether all chunks of a stream are where a new checkpoint may rely on them: 1, 0 or -errno. */
+/* Whether all chunks of a stream are where a new checkpoint may rely on them: 1, 0 or -errno.
+ */
 static int stream_reliable(struct store *store, const struct stream_ref *ref, struct err *err)
 {
 	uint64_t blocks = tree_blocks(ref->logical_bytes);

@@ -28,8 +28,8 @@ struct power_op {
 	uint8_t *data;
 };
 
-/* Record from now on what open, write, fsync, rename, unlink and mkdir, which the linker hands to
- * this layer (--wrap), do below `dir`. */
+/* Record from now on what open, write, fsync, rename, unlink and mkdir, which the linker hands
+ * to this layer (--wrap), do below `dir`. */
 void power_record(const char *dir);
 void power_note(const char *what, const char *about);
 /* End the recording and write it to a file, for another process to read. */

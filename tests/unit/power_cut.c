@@ -82,7 +82,8 @@ static bool name_durable(const struct power_log *log, size_t at, size_t count)
 }
 
 /* The inode that a name had when it was renamed: by the order in which all was done. */
-static void tree_apply(struct tree *tree, struct tree *now, const struct power_op *op, bool keep)
+static void tree_apply(struct tree *tree, struct tree *now, const struct power_op *op,
+		       bool keep)
 {
 	uint32_t inode = 0;
 

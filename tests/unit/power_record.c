@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Recording of what a program does to files: between the program and libc, by the linker's --wrap. */
+/* Recording of what a program does to files: between the program and libc, by the linker's
+ * --wrap. */
 #include "power.h"
 
 #include <fcntl.h>

@@ -95,8 +95,7 @@ int fixture_destroy(void **state)
 
 struct store_config plain_config(const struct fixture *fx)
 {
-	return (struct store_config){
-		.location = fx->store, .cache_dir = fx->cache, .level = 1};
+	return (struct store_config){.location = fx->store, .cache_dir = fx->cache, .level = 1};
 }
 
 struct store *open_config(const struct store_config *config)
@@ -237,7 +236,8 @@ void check_checkpoint(const struct fixture *fx, struct store *store, const char 
 		size_t len = MEMORY_BYTES;
 
 		if (i < 3) {
-			assert_ok(io_read_file(fx->file[i], 1 << 20, (char **)&want, &len, &err));
+			assert_ok(
+				io_read_file(fx->file[i], 1 << 20, (char **)&want, &len, &err));
 		} else {
 			want = memory_make(len, seed + i - 3);
 		}

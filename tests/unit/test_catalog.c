@@ -133,8 +133,8 @@ static void test_rebuilt_after_anything(void **state)
 	free(want);
 }
 
-/* Whatever byte of the database is flipped: the same checkpoints are listed, and a rebuild makes
- * their rows right. */
+/* Whatever byte of the database is flipped: the same checkpoints are listed, and a rebuild
+ * makes their rows right. */
 static void test_flipped_bytes(void **state)
 {
 	const struct fixture *fx = *state;
@@ -278,8 +278,7 @@ static void test_unreadable_manifests(void **state)
 
 	filled_store(fx, &want);
 	for (size_t i = 3; i < 5; i++) {
-		snprintf(path, sizeof(path), "%s/manifests/%s", fx->store,
-			 want[i].id);
+		snprintf(path, sizeof(path), "%s/manifests/%s", fx->store, want[i].id);
 		/* One is damaged, the other of version 3. */
 		file_flip(path, i == 3 ? 500 : 16, 1);
 	}

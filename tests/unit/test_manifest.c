@@ -95,7 +95,8 @@ static void test_round_trip(void **state)
 
 static void test_ref_round_trip(void **state)
 {
-	struct stream_ref ref = {.logical_bytes = STREAM_BYTES_MAX, .data_bytes = 1 << 20}, back;
+	struct stream_ref ref = {.logical_bytes = STREAM_BYTES_MAX, .data_bytes = 1 << 20},
+			  back;
 	struct err err = ERR_INIT;
 	json_t *object;
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Tests of the store as a whole: opening, transactions, lists, removal, collection, several handles
- * on one location. */
+/* Tests of the store as a whole: opening, transactions, lists, removal, collection, several
+ * handles on one location. */
 #include "store_fixture.h"
 
 #include "base/clock.h"
@@ -332,9 +332,9 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		FIXTURE_TEST(test_commit_and_read), FIXTURE_TEST(test_open_refusals),
-		FIXTURE_TEST(test_first_form),	    FIXTURE_TEST(test_bad_names),
-		FIXTURE_TEST(test_unique_ids),	    FIXTURE_TEST(test_commit_mismatch),
-		FIXTURE_TEST(test_concurrent),	    FIXTURE_TEST(test_two_handles),
+		FIXTURE_TEST(test_first_form),      FIXTURE_TEST(test_bad_names),
+		FIXTURE_TEST(test_unique_ids),      FIXTURE_TEST(test_commit_mismatch),
+		FIXTURE_TEST(test_concurrent),      FIXTURE_TEST(test_two_handles),
 		FIXTURE_TEST(test_read_only),
 	};
 

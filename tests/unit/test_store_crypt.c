@@ -36,8 +36,8 @@ static void keyed_make(const struct fixture *fx, struct store *store, char ret_i
 	free(bytes);
 }
 
-/* Page, hash of the page, tag and host name: present in the objects of a plain store (so that the
- * search is known to work), absent from those of an encrypted one. */
+/* Page, hash of the page, tag and host name: present in the objects of a plain store (so that
+ * the search is known to work), absent from those of an encrypted one. */
 static void test_nothing_in_the_clear(void **state)
 {
 	const struct fixture *fx = *state;
@@ -159,8 +159,8 @@ static void test_key_for_plain_store(void **state)
 	assert_ok(try_key(fx, NULL, NULL, &err));
 }
 
-/* A plain pack or manifest that somebody puts into an encrypted store is not taken for good, and one
- * of its own under another name is not either. */
+/* A plain pack or manifest that somebody puts into an encrypted store is not taken for good,
+ * and one of its own under another name is not either. */
 static void test_foreign_objects(void **state)
 {
 	const struct fixture *fx = *state;
@@ -207,8 +207,10 @@ static void test_foreign_objects(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		FIXTURE_TEST(test_nothing_in_the_clear), FIXTURE_TEST(test_ids_differ),
-		FIXTURE_TEST(test_keys),		 FIXTURE_TEST(test_key_for_plain_store),
+		FIXTURE_TEST(test_nothing_in_the_clear),
+		FIXTURE_TEST(test_ids_differ),
+		FIXTURE_TEST(test_keys),
+		FIXTURE_TEST(test_key_for_plain_store),
 		FIXTURE_TEST(test_foreign_objects),
 	};
 

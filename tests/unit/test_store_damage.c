@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Tests of damage: each class of object with a byte flipped, cut off, missing, foreign, newer. It is
- * found and named, harms no other checkpoint, and heals. */
+/* Tests of damage: each class of object with a byte flipped, cut off, missing, foreign, newer.
+ * It is found and named, harms no other checkpoint, and heals. */
 #include "store_fixture.h"
 
 #include <endian.h>
@@ -12,7 +12,7 @@ struct damaged_store {
 	const struct fixture *fx;
 	struct store *store;
 	char ids[3][STORE_ID_MAX]; /* old, the one that is damaged, another cluster's */
-	char packs[3][256];	   /* of each */
+	char packs[3][256];        /* of each */
 };
 
 static bool known_pack(const struct damaged_store *d, size_t count, const char *name)
@@ -283,7 +283,8 @@ static void test_ruined_manifests(void **state)
 	assert_ok(io_read_file(other, MANIFEST_BYTES_MAX, &text, &len, &err));
 	assert_ok(io_replace_file(path, text, len, 0600, &err));
 	check_found(&d, "its manifest is that of", false);
-	/* A newer program's: no damage, but nothing that this one can use, or collect around. */
+	/* A newer program's: no damage, but nothing that this one can use, or collect around.
+	 */
 	text[strlen("stasis-manifest ")] = '9';
 	assert_ok(io_replace_file(path, text, len, 0600, &err));
 	reopen(&d);
@@ -311,8 +312,9 @@ static void test_ruined_manifests(void **state)
 /* Files that are not the store's are left alone. */
 static void test_foreign_files(void **state)
 {
-	static const char *const names[] = {"packs/notes.txt", "packs/.hidden", "manifests/a b",
-					    "leases/x", "notes", "condemned/readme"};
+	static const char *const names[] = {"packs/notes.txt", "packs/.hidden",
+					    "manifests/a b",   "leases/x",
+					    "notes",           "condemned/readme"};
 	struct damaged_store d;
 	struct store_gc_report report;
 	struct err err = ERR_INIT;
@@ -361,10 +363,14 @@ static void test_shared_damage(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		FIXTURE_TEST(test_flipped_in_open_store), FIXTURE_TEST(test_flipped_and_opened),
-		FIXTURE_TEST(test_transient),		  FIXTURE_TEST(test_ruined_packs),
-		FIXTURE_TEST(test_flipped_manifest),	  FIXTURE_TEST(test_ruined_manifests),
-		FIXTURE_TEST(test_foreign_files),	  FIXTURE_TEST(test_shared_damage),
+		FIXTURE_TEST(test_flipped_in_open_store),
+		FIXTURE_TEST(test_flipped_and_opened),
+		FIXTURE_TEST(test_transient),
+		FIXTURE_TEST(test_ruined_packs),
+		FIXTURE_TEST(test_flipped_manifest),
+		FIXTURE_TEST(test_ruined_manifests),
+		FIXTURE_TEST(test_foreign_files),
+		FIXTURE_TEST(test_shared_damage),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Tests of exports and imports: between plain and encrypted stores, through pipes, cut off, with
- * flipped bytes. */
+/* Tests of exports and imports: between plain and encrypted stores, through pipes, cut off,
+ * with flipped bytes. */
 #include "store_fixture.h"
 
 #include <pthread.h>
@@ -92,8 +92,11 @@ static void test_between_stores(void **state)
 		const char *from, *to;
 		int rc;
 	} cases[] = {
-		{NULL, NULL, 0},       {NULL, KEY_A, 0},	       {KEY_A, KEY_A, 0},
-		{KEY_A, KEY_B, -EKEYREJECTED}, {KEY_A, NULL, -EKEYREJECTED},
+		{NULL, NULL, 0},
+		{NULL, KEY_A, 0},
+		{KEY_A, KEY_A, 0},
+		{KEY_A, KEY_B, -EKEYREJECTED},
+		{KEY_A, NULL, -EKEYREJECTED},
 	};
 	const struct fixture *fx = *state;
 
@@ -332,9 +335,12 @@ static void test_export_of_damaged(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		FIXTURE_TEST(test_between_stores), FIXTURE_TEST(test_import_shares),
-		FIXTURE_TEST(test_pipe),	   FIXTURE_TEST(test_damaged),
-		FIXTURE_TEST(test_damaged_encrypted), FIXTURE_TEST(test_not_exports),
+		FIXTURE_TEST(test_between_stores),
+		FIXTURE_TEST(test_import_shares),
+		FIXTURE_TEST(test_pipe),
+		FIXTURE_TEST(test_damaged),
+		FIXTURE_TEST(test_damaged_encrypted),
+		FIXTURE_TEST(test_not_exports),
 		FIXTURE_TEST(test_export_of_damaged),
 	};
 

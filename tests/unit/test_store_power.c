@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The power fails at every instant of a store's work: what was committed is there and whole, what
- * was removed is not, and the store works on. STASIS_TEST_CUTS sets how many states are tried,
- * STASIS_TEST_SEED repeats them. */
+/* The power fails at every instant of a store's work: what was committed is there and whole,
+ * what was removed is not, and the store works on. STASIS_TEST_CUTS sets how many states are
+ * tried, STASIS_TEST_SEED repeats them. */
 #include "store_fixture.h"
 
 #include "base/clock.h"
@@ -114,7 +114,8 @@ static int work_run(void *arg)
 	return rc < 0 ? 1 : 0;
 }
 
-/* What the notes in front of a cut say of a checkpoint: 1 it must be there, -1 it must not, 0 either.
+/* What the notes in front of a cut say of a checkpoint: 1 it must be there, -1 it must not, 0
+ * either.
  */
 static int must_be(const struct power_log *log, size_t count, const char *id)
 {
@@ -206,8 +207,9 @@ static void test_every_instant(void **state)
 		enum power_data data;
 		enum power_names names;
 	} states[] = {
-		{DATA_ABSENT, NAMES_LOST}, {DATA_ABSENT, NAMES_KEPT}, {DATA_ZEROS, NAMES_KEPT},
-		{DATA_MIXED, NAMES_MIXED}, {DATA_WHOLE, NAMES_KEPT},  {DATA_PARTLY, NAMES_MIXED},
+		{DATA_ABSENT, NAMES_LOST}, {DATA_ABSENT, NAMES_KEPT},
+		{DATA_ZEROS, NAMES_KEPT},  {DATA_MIXED, NAMES_MIXED},
+		{DATA_WHOLE, NAMES_KEPT},  {DATA_PARTLY, NAMES_MIXED},
 		{DATA_WHOLE, NAMES_LOST},
 	};
 	enum { STATES = sizeof(states) / sizeof(states[0]) };

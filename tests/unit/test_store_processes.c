@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Several processes on one store at once, killed at random instants: whatever is listed is whole,
- * and after a last collection nothing is left that nobody needs. STASIS_TEST_SECONDS makes it
- * longer, STASIS_TEST_SEED repeats one. */
+/* Several processes on one store at once, killed at random instants: whatever is listed is
+ * whole, and after a last collection nothing is left that nobody needs. STASIS_TEST_SECONDS
+ * makes it longer, STASIS_TEST_SEED repeats one. */
 #include "store_fixture.h"
 
 #include <signal.h>
@@ -23,7 +23,8 @@ static double seconds(void)
 	return text ? atof(text) : 4;
 }
 
-/* One stream that changes a little from step to step, put on the newest checkpoint's as base. */
+/* One stream that changes a little from step to step, put on the newest checkpoint's as base.
+ */
 
 struct drift {
 	uint8_t bytes[SMALL_BYTES];
@@ -189,7 +190,8 @@ static pid_t churn_start(const struct churn *c)
 	return pid;
 }
 
-/* Kill a child, at a random instant, and see that it had not ended by itself, with a failure. */
+/* Kill a child, at a random instant, and see that it had not ended by itself, with a failure.
+ */
 static void churn_kill(pid_t pid)
 {
 	int status;
@@ -203,8 +205,8 @@ static void churn_kill(pid_t pid)
 /* Temporary files of the dead are swept when they are old. */
 static void tmp_files_age(const struct fixture *fx, size_t *ret_count)
 {
-	static const char *const kinds[] = {".",       "store",   "packs",  "manifests",
-					    "leases",  "condemned", "damaged", "suspect"};
+	static const char *const kinds[] = {".",      "store",     "packs",   "manifests",
+					    "leases", "condemned", "damaged", "suspect"};
 	struct timespec old[2] = {{.tv_sec = time(NULL) - 7200}, {.tv_sec = time(NULL) - 7200}};
 
 	*ret_count = 0;

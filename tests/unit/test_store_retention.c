@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Tests of what goes and what stays: the rules of prune, collections, figures, and a long run of
- * checkpoints that must not let anything grow. */
+/* Tests of what goes and what stays: the rules of prune, collections, figures, and a long run
+ * of checkpoints that must not let anything grow. */
 #include "store_fixture.h"
 
 #include "base/clock.h"
@@ -87,12 +87,13 @@ static void test_rules(void **state)
 	/* A damaged one does not count, and is not kept for being the newest. */
 	quarantine(fx, ids[5]);
 	assert_int_equal(pruned(store, ids, &(struct store_retention){.keep = 2}), 0x21);
-	assert_int_equal(pruned(store, ids,
-				&(struct store_retention){.keep = 1,
-							  .keep_within_ns = 1500 * NS_PER_S}),
-			 0x07);
+	assert_int_equal(
+		pruned(store, ids,
+		       &(struct store_retention){.keep = 1, .keep_within_ns = 1500 * NS_PER_S}),
+		0x07);
 	assert_int_equal(checkpoints_count(store, NULL), 6);
-	assert_ok(store_prune(store, &(struct store_retention){.keep = 1}, &gone, &count, &err));
+	assert_ok(
+		store_prune(store, &(struct store_retention){.keep = 1}, &gone, &count, &err));
 	assert_int_equal(count, 4);
 	free(gone);
 	assert_int_equal(check_all_good(store), 2);
@@ -299,7 +300,8 @@ static void test_long_run(void **state)
 		assert_true(open_fds() <= fds + 2);
 	}
 	print_message("    %llu packs, %llu bytes, %llu of index, %u descriptors\n",
-		      (unsigned long long)stats.packs, (unsigned long long)tree_bytes(fx->store),
+		      (unsigned long long)stats.packs,
+		      (unsigned long long)tree_bytes(fx->store),
 		      (unsigned long long)stats.index_memory_bytes, open_fds());
 	assert_int_equal(check_all_good(store), KEPT);
 	store_close(store);

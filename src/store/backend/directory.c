@@ -300,10 +300,11 @@ static int directory_vacant(struct backend *backend, struct err *err)
 		    strcmp(entry->d_name, "lost+found") != 0 &&
 		    strcmp(entry->d_name, "store") != 0 &&
 		    strncmp(entry->d_name, DIRECTORY_TMP, strlen(DIRECTORY_TMP)) != 0)
-			return err_set(err, ENOTEMPTY,
-				       "%s is no store and not empty (it has \"%.80s\"): name an "
-				       "empty directory",
-				       backend->where, entry->d_name);
+			return err_set(
+				err, ENOTEMPTY,
+				"%s is no store and not empty (it has \"%.80s\"): name an "
+				"empty directory",
+				backend->where, entry->d_name);
 	return 0;
 }
 
