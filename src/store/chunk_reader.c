@@ -119,6 +119,18 @@ void chunk_reader_destroy(struct chunk_reader *reader)
 	free(reader);
 }
 
+bool chunk_find(struct store *store, const struct chunk_id *id, struct place *ret_place)
+{
+	struct backend *backend = store->backend;
+
+	if (index_find(store->index, id, ret_place))
+		return true;
+	/* Another process may have stored it since the index was last refreshed. */
+	return backend->ops->list &&
+	       index_refresh(store->index, backend, store->crypt, NULL) == 0 &&
+	       index_find(store->index, id, ret_place);
+}
+
 int chunk_missing(const struct store *store, const struct chunk_id *id, struct err *err)
 {
 	char hex[2 * CHUNK_ID_BYTES + 1];
@@ -176,7 +188,7 @@ static int chunk_read_once(struct chunk_reader *reader, const struct chunk_id *i
 	struct place place;
 	int rc;
 
-	if (!index_find(reader->store->index, id, &place))
+	if (!chunk_find(reader->store, id, &place))
 		return chunk_missing(reader->store, id, err);
 	if (!cache_copy(cache, &place, ret_data)) {
 		if (!reader->raw)

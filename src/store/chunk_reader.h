@@ -19,6 +19,9 @@ struct chunk_reader;
 int chunk_reader_create(struct store *store, struct chunk_reader **ret_reader, struct err *err);
 void chunk_reader_destroy(struct chunk_reader *reader);
 
+/* The best place of a chunk, also if it is younger than what the index knows. */
+bool chunk_find(struct store *store, const struct chunk_id *id, struct place *ret_place);
+
 /* The chunk's bytes, at most CHUNK_BYTES_MAX, into ret_data. One that is missing or damaged is
  * -EBADMSG. */
 int chunk_read(struct chunk_reader *reader, const struct chunk_id *id, void *ret_data,

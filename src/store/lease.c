@@ -34,7 +34,8 @@ struct store_lease {
 	struct store_lease *next;
 	char object[STORE_OBJECT_MAX];
 	char text[LEASE_BYTES_MAX];
-	bool lost; /* expired, and removed by another host */
+	bool noted; /* there is an object */
+	bool lost;  /* expired, and removed by another host */
 };
 
 /* Where a pid means something: this boot of this host, and this namespace of pids. */
@@ -51,7 +52,8 @@ static void machine_read(char ret_machine[MACHINE_MAX])
 	snprintf(ret_machine, MACHINE_MAX, "%s/%llu", boot, (unsigned long long)st.st_ino);
 }
 
-/* When a process started, in ticks since boot; 0: it is gone, or cannot be looked at. */
+/* When a process started, in ticks since boot; 0: it cannot be looked at; UINT64_MAX: it is
+ * dead, though nobody has waited for it yet. */
 static uint64_t start_time(pid_t pid)
 {
 	char path[64], text[STAT_MAX], *at;
@@ -70,6 +72,8 @@ static uint64_t start_time(pid_t pid)
 	if (!at || strlen(at) < 4)
 		return 0;
 	at += 2;
+	if (*at == 'Z' || *at == 'X')
+		return UINT64_MAX;
 	for (int field = 3; at && field < START_TIME_FIELD; field++)
 		at = strchr(at + 1, ' ');
 	return at ? strtoull(at, NULL, 10) : 0;
@@ -94,7 +98,9 @@ const char *lease_name_get(const struct store_lease *lease)
 /* Whether it is still there; one that is not is never made anew. */
 static int lease_look(struct store_lease *lease, struct err *err)
 {
-	int has = lease->lost ? 0 : backend_has(lease->store->backend, lease->object, err);
+	int has = lease->lost    ? 0
+		  : lease->noted ? backend_has(lease->store->backend, lease->object, err)
+				 : 1;
 
 	if (has == 0)
 		lease->lost = true;
@@ -118,6 +124,21 @@ int lease_check(struct store_lease *lease, struct err *err)
 	return has < 0 ? has : 0;
 }
 
+/* A full medium has room for a name: such a lease is over when it was not renewed. On one that
+ * cannot be written to nothing goes, and there is no lease. */
+static int lease_write(struct store_lease *lease, struct err *err)
+{
+	struct backend *backend = lease->store->backend;
+	int rc = lease->store->read_only ? -EROFS
+					 : backend_put(backend, lease->object, lease->text,
+						       strlen(lease->text), err);
+
+	if (rc == -ENOSPC || rc == -EDQUOT)
+		rc = backend_put(backend, lease->object, "", 0, err);
+	lease->noted = rc != -EROFS;
+	return rc == -EROFS ? 0 : rc;
+}
+
 /* Renew all leases; lock held. */
 static void leases_renew(struct lease_keeper *keeper)
 {
@@ -125,9 +146,8 @@ static void leases_renew(struct lease_keeper *keeper)
 		struct err err = ERR_INIT;
 		int rc = lease_look(lease, &err);
 
-		if (rc == 1)
-			rc = backend_put(lease->store->backend, lease->object, lease->text,
-					 strlen(lease->text), &err);
+		if (rc == 1 && lease->noted)
+			rc = lease_write(lease, &err);
 		if (rc < 0)
 			log_warn("a lease could not be renewed: %s", err.msg);
 	}
@@ -207,7 +227,8 @@ void store_lease_end(struct store_lease *lease)
 	if (*at)
 		*at = lease->next;
 	pthread_mutex_unlock(&keeper->lock);
-	if (lease->store->backend->ops->remove(lease->store->backend, lease->object, &err) < 0)
+	if (lease->noted &&
+	    lease->store->backend->ops->remove(lease->store->backend, lease->object, &err) < 0)
 		log_warn("a lease is left until it expires: %s", err.msg);
 	free(lease);
 }
@@ -231,7 +252,7 @@ int lease_begin(struct store *store, bool collects, struct store_lease **ret_lea
 	lease->store = store;
 	store_object("leases", name, lease->object);
 	lease_text(lease->text);
-	rc = backend_put(store->backend, lease->object, lease->text, strlen(lease->text), err);
+	rc = lease_write(lease, err);
 	if (rc < 0) {
 		free(lease);
 		return rc;

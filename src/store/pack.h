@@ -15,6 +15,7 @@ struct pack {
 	uint8_t key[CRYPT_KEY_BYTES]; /* if it is encrypted */
 	uint64_t bytes;
 	bool unreadable; /* damaged or newer: it has no chunks here */
+	bool newer;      /* of a version that this program does not know */
 	bool condemned;  /* no new checkpoint may rely on it */
 	bool suspect;    /* damage was found in it: new checkpoints store its chunks anew */
 	uint32_t segment_count, chunk_count;
@@ -27,6 +28,10 @@ struct pack {
 int pack_load(struct backend *backend, const struct crypt *crypt, const char *name,
 	      uint64_t bytes, struct pack **ret_pack, struct err *err);
 void pack_destroy(struct pack *pack);
+
+/* Read and check all but the segments of a pack once more. */
+int pack_check(struct backend *backend, const struct crypt *crypt, const struct pack *pack,
+	       struct err *err);
 
 /*
  * Read a segment, check and open it: raw_bytes into ret_raw, which has room for

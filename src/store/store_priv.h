@@ -40,9 +40,15 @@ struct store {
 	struct catalog *catalog;
 };
 
+/* What writers of other processes left is removed when it is this old. */
+enum { STORE_TIDY_AGE_S = 3600 };
+
 /* "kind/name", for the backend. */
 enum { STORE_OBJECT_MAX = 160 };
 void store_object(const char *kind, const char *name, char ret_object[STORE_OBJECT_MAX]);
+
+/* -EROFS for a store that was opened for reading only. */
+int store_writable(const struct store *store, struct err *err);
 
 /* If `rc` is -ENOSPC or -EDQUOT put the store, what is being written and its size in front of
  * the sentence. */
