@@ -351,6 +351,8 @@ static int start(const struct store_config *store, struct err *err)
 		return rc;
 	run_timer_start();
 	signal(SIGPIPE, SIG_IGN);
+	/* A write beyond a limit of file sizes is an error, not the end. */
+	signal(SIGXFSZ, SIG_IGN);
 	uv_signal_init(loop_uv(), &on_term);
 	uv_signal_start(&on_term, on_signal, SIGTERM);
 	uv_signal_init(loop_uv(), &on_int);

@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 
 #define NBDKIT_API_VERSION 2
 #include <nbdkit-plugin.h>
@@ -55,6 +56,9 @@ static void log_line(enum log_level level, const char *line, void *arg)
 
 static void served_load(void)
 {
+	/* nbdkit in the foreground asks to be ended with its parent. That is the daemon's
+	 * thread which started it and ends with its restart, while the VMs go on reading. */
+	prctl(PR_SET_PDEATHSIG, 0);
 	log_set_sink(log_line, NULL, LOG_INFO);
 }
 

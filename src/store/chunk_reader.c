@@ -6,6 +6,7 @@
 #include <inttypes.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/hex.h"
 #include "store/chunk_hash.h"
@@ -131,11 +132,33 @@ bool chunk_find(struct store *store, const struct chunk_id *id, struct place *re
 	       index_find(store->index, id, ret_place);
 }
 
+/* A pack that cannot be read, for sentences; "" if there is none. */
+static void unreadable_name(const struct store *store, char ret_name[PACK_NAME_MAX])
+{
+	struct pack **packs = NULL;
+	size_t count = 0;
+
+	ret_name[0] = '\0';
+	if (index_packs(store->index, &packs, &count, NULL) < 0)
+		return;
+	for (size_t i = 0; i < count && !ret_name[0]; i++)
+		if (packs[i]->unreadable)
+			memcpy(ret_name, packs[i]->name, PACK_NAME_MAX);
+	free(packs);
+}
+
 int chunk_missing(const struct store *store, const struct chunk_id *id, struct err *err)
 {
-	char hex[2 * CHUNK_ID_BYTES + 1];
+	char hex[2 * CHUNK_ID_BYTES + 1], pack[PACK_NAME_MAX];
 
 	hex_encode(id->bytes, CHUNK_ID_BYTES, hex);
+	unreadable_name(store, pack);
+	if (pack[0])
+		return err_set(
+			err, EBADMSG,
+			"chunk %.16s is in no readable pack of the store %s; pack %s cannot "
+			"be read",
+			hex, store->backend->where, pack);
 	return err_set(err, EBADMSG, "chunk %.16s is in no readable pack of the store %s", hex,
 		       store->backend->where);
 }

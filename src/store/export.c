@@ -79,6 +79,7 @@ struct exporter {
 	struct store *store;
 	const struct store_work *work;
 	int fd;
+	struct id_set written;
 };
 
 static int export_append(const void *data, size_t len, void *arg, struct err *err)
@@ -86,6 +87,76 @@ static int export_append(const void *data, size_t len, void *arg, struct err *er
 	const struct exporter *e = arg;
 
 	return io_write_all(e->fd, data, len, err);
+}
+
+/* What is needed of one segment, out of the pack where it is read from. */
+static int segment_write(struct exporter *e, struct mark *mark, struct copier *copier,
+			 const struct pack *pack, uint32_t number, uint8_t *raw,
+			 struct err *err)
+{
+	const struct pack_segment *segment = &pack->segments[number];
+	const struct pack_chunk *chunks = &pack->chunks[segment->first_chunk];
+	bool read = false;
+	int rc = 0;
+
+	for (uint32_t i = 0; i < segment->chunk_count && rc == 0; i++) {
+		const uint8_t *data = raw + chunks[i].offset;
+		struct place place;
+
+		if (!id_set_has(&mark->live, &chunks[i].id) ||
+		    id_set_has(&e->written, &chunks[i].id) ||
+		    !index_find(e->store->index, &chunks[i].id, &place) || place.pack != pack)
+			continue;
+		if (!read)
+			rc = chunk_reader_segment(mark->reader, pack, number, raw, err);
+		read = true;
+		if (rc == 0)
+			rc = chunk_check(mark->reader, pack, number, &chunks[i].id, data,
+					 chunks[i].bytes, err);
+		if (rc == 0)
+			rc = copier_chunk(copier, &chunks[i].id, data, chunks[i].bytes, err);
+		if (rc == 0)
+			rc = id_set_add(&e->written, &chunks[i].id, err) < 0 ? -ENOMEM : 0;
+		work_progress(e->work,
+			      rc == 0 && chunks[i].bytes == PAGE_BYTES ? PAGE_BYTES : 0);
+	}
+	return rc;
+}
+
+/* In the order of the packs, so that each segment is read once, here and by the import. */
+static int packs_write(struct exporter *e, struct mark *mark, struct copier *copier,
+		       struct err *err)
+{
+	CLEANUP_FREE uint8_t *raw = malloc(SEGMENT_RAW_MAX);
+	CLEANUP_FREE struct pack **packs = NULL;
+	size_t count = 0;
+	int rc = raw ? index_packs(e->store->index, &packs, &count, err)
+		     : err_sys(err, ENOMEM, "segment");
+
+	for (size_t i = 0; i < count && rc == 0; i++)
+		for (uint32_t s = 0; s < packs[i]->segment_count && rc == 0; s++)
+			rc = segment_write(e, mark, copier, packs[i], s, raw, err);
+	return rc;
+}
+
+/* Chunks whose home another process has changed meanwhile, by marking packs. */
+static int rest_write(struct exporter *e, struct mark *mark, struct copier *copier,
+		      struct err *err)
+{
+	int rc = 0;
+
+	for (size_t i = 0; i < mark->live.slot_count && rc == 0; i++) {
+		const struct chunk_id *id = &mark->live.slots[i];
+		uint8_t data[CHUNK_BYTES_MAX];
+		size_t len;
+
+		if (chunk_id_is_zero(id) || id_set_has(&e->written, id))
+			continue;
+		rc = chunk_read(mark->reader, id, data, &len, err);
+		if (rc == 0)
+			rc = copier_chunk(copier, id, data, len, err);
+	}
+	return rc;
 }
 
 static int chunks_write(struct exporter *e, struct mark *mark, struct err *err)
@@ -97,18 +168,10 @@ static int chunks_write(struct exporter *e, struct mark *mark, struct err *err)
 	if (rc < 0)
 		return rc;
 	rc = copier_create(e->store, set, &copier, err);
-	for (size_t i = 0; i < mark->live.slot_count && rc == 0; i++) {
-		const struct chunk_id *id = &mark->live.slots[i];
-		uint8_t data[CHUNK_BYTES_MAX];
-		size_t len;
-
-		if (chunk_id_is_zero(id))
-			continue;
-		rc = chunk_read(mark->reader, id, data, &len, err);
-		if (rc == 0)
-			rc = copier_chunk(&copier, id, data, len, err);
-		work_progress(e->work, rc == 0 && len == PAGE_BYTES ? len : 0);
-	}
+	if (rc == 0)
+		rc = packs_write(e, mark, &copier, err);
+	if (rc == 0)
+		rc = rest_write(e, mark, &copier, err);
 	if (rc == 0)
 		rc = copier_flush(&copier, err);
 	if (rc == 0)
@@ -175,6 +238,7 @@ int store_export(struct store *store, const char *id, int fd, const struct store
 		return rc;
 	index_hold(store->index);
 	rc = export_write(&e, id, err);
+	id_set_clear(&e.written);
 	index_drop(store->index);
 	store_lease_end(lease);
 	return rc;

@@ -437,9 +437,8 @@ static int gc_run(struct gc *gc, struct err *err)
 		rc = condemned_settle(gc, err);
 	if (rc == 0)
 		rc = marks_tidy(store, err);
-	return rc < 0 ? rc
-		      : store->backend->ops->tidy(store->backend, STORE_TIDY_AGE_S * NS_PER_S,
-						  err);
+	store_tidy(store);
+	return rc;
 }
 
 /* A lease as the only collection: -EBUSY if there is another one. */

@@ -12,20 +12,19 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/hex.h"
 #include "base/log.h"
+#include "base/process_id.h"
 
-enum { LEASE_BYTES_MAX = 512, MACHINE_MAX = 80, STAT_MAX = 1024, START_TIME_FIELD = 22 };
+enum { LEASE_BYTES_MAX = 512 };
 
 static const char collects_prefix[] = "gc-";
 
@@ -38,56 +37,15 @@ struct store_lease {
 	bool lost;  /* expired, and removed by another host */
 };
 
-/* Where a pid means something: this boot of this host, and this namespace of pids. */
-static void machine_read(char ret_machine[MACHINE_MAX])
-{
-	CLEANUP_FCLOSE FILE *file = fopen("/proc/sys/kernel/random/boot_id", "re");
-	char boot[40] = "unknown";
-	struct stat st = {0};
-
-	if (file && fgets(boot, sizeof(boot), file))
-		boot[strcspn(boot, "\n")] = '\0';
-	if (stat("/proc/self/ns/pid", &st) < 0)
-		st.st_ino = 0;
-	snprintf(ret_machine, MACHINE_MAX, "%s/%llu", boot, (unsigned long long)st.st_ino);
-}
-
-/* When a process started, in ticks since boot; 0: it cannot be looked at; UINT64_MAX: it is
- * dead, though nobody has waited for it yet. */
-static uint64_t start_time(pid_t pid)
-{
-	char path[64], text[STAT_MAX], *at;
-	CLEANUP_FCLOSE FILE *file = NULL;
-	size_t len;
-
-	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
-	file = fopen(path, "re");
-	if (!file)
-		return 0;
-	len = fread(text, 1, sizeof(text) - 1, file);
-	text[len] = '\0';
-	/* The name in parentheses may hold anything; the state, the third field, is behind it.
-	 */
-	at = strrchr(text, ')');
-	if (!at || strlen(at) < 4)
-		return 0;
-	at += 2;
-	if (*at == 'Z' || *at == 'X')
-		return UINT64_MAX;
-	for (int field = 3; at && field < START_TIME_FIELD; field++)
-		at = strchr(at + 1, ' ');
-	return at ? strtoull(at, NULL, 10) : 0;
-}
-
 static void lease_text(char ret_text[LEASE_BYTES_MAX])
 {
-	char host[65] = "", machine[MACHINE_MAX];
+	char host[65] = "", machine[PROCESS_MACHINE_MAX];
 
 	gethostname(host, sizeof(host) - 1);
-	machine_read(machine);
+	process_machine(machine);
 	snprintf(ret_text, LEASE_BYTES_MAX,
 		 "stasis-lease 1\nmachine %s\npid %d\nstart %" PRIu64 "\nhost %s\n", machine,
-		 (int)getpid(), start_time(getpid()), host);
+		 (int)getpid(), process_start_time(getpid()), host);
 }
 
 const char *lease_name_get(const struct store_lease *lease)
@@ -291,19 +249,15 @@ int store_lease_begin(struct store *store, const char *checkpoint,
 /* Whether the lease's process can still be at work. */
 static bool lease_alive(const char *text, int64_t age_ns)
 {
-	char machine[MACHINE_MAX], here[MACHINE_MAX];
-	uint64_t started, is;
+	char machine[PROCESS_MACHINE_MAX], here[PROCESS_MACHINE_MAX];
+	uint64_t started;
 	int pid;
 
-	machine_read(here);
+	process_machine(here);
 	if (sscanf(text, "stasis-lease 1\nmachine %79s\npid %d\nstart %" SCNu64, machine, &pid,
 		   &started) == 3 &&
-	    pid > 0 && !strcmp(machine, here)) {
-		if (kill(pid, 0) < 0 && errno == ESRCH)
-			return false;
-		is = start_time(pid);
-		return is == 0 || is == started;
-	}
+	    pid > 0 && !strcmp(machine, here))
+		return !process_over(pid, started);
 	return age_ns < LEASE_EXPIRES_S * NS_PER_S;
 }
 

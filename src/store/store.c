@@ -19,6 +19,14 @@
 #include "store/removal.h"
 #include "store/store_priv.h"
 
+void store_tidy(struct store *store)
+{
+	struct err err = ERR_INIT;
+
+	if (store->backend->ops->tidy(store->backend, STORE_TIDY_AGE_S * NS_PER_S, &err) < 0)
+		log_warn("store=%s %s", store->backend->where, err.msg);
+}
+
 void store_object(const char *kind, const char *name, char ret_object[STORE_OBJECT_MAX])
 {
 	snprintf(ret_object, STORE_OBJECT_MAX, "%.24s/%.127s", kind, name);
@@ -162,10 +170,10 @@ static int store_init(struct store *store, const struct store_config *config, st
 	if (rc < 0 || store->read_only)
 		return rc;
 	/* A store that cannot be written to can still be read. */
-	if (lease_list(store, NULL, &leases, &count, &fault) < 0 ||
-	    store->backend->ops->tidy(store->backend, STORE_TIDY_AGE_S * NS_PER_S, &fault) < 0)
+	if (lease_list(store, NULL, &leases, &count, &fault) < 0)
 		log_warn("store=%s %s", store->backend->where, fault.msg);
 	free(leases);
+	store_tidy(store);
 	rc = catalog_place(store, config->cache_dir, err);
 	if (rc < 0)
 		return rc;

@@ -45,6 +45,9 @@ enum { STORE_TIDY_AGE_S = 3600 };
 
 /* "kind/name", for the backend. */
 enum { STORE_OBJECT_MAX = 160 };
+/* Remove what writers left that are over, or that stood still for an hour. */
+void store_tidy(struct store *store);
+
 void store_object(const char *kind, const char *name, char ret_object[STORE_OBJECT_MAX]);
 
 /* -EROFS for a store that was opened for reading only. */

@@ -217,13 +217,29 @@ class Host:
         pid = self.daemon_pid()
         return len(os.listdir("/proc/%d/fd" % pid)) if pid else 0
 
+    def catalogs(self):
+        """The files of the catalog that the daemon has open: they lie in the cache, which outlives the store."""
+        pid, found = self.daemon_pid(), set()
+        for fd in os.listdir("/proc/%d/fd" % pid) if pid else []:
+            try:
+                target = os.readlink("/proc/%d/fd/%s" % (pid, fd))
+            except OSError:
+                continue
+            if "/catalog-" in target and ".db" in target:
+                found.add(target.partition(".db")[0] + ".db")
+        return [path + end for path in found for end in ("", "-wal", "-shm")]
+
     def close(self):
         """Take everything down and fail if anything is left."""
         result = self.run("status", "--json", check_exit=False)
         if result.returncode == 0:
             for cluster in json.loads(result.stdout)["clusters"]:
                 self.down(cluster["name"])
+        catalogs = self.catalogs()
         self.stop_daemon()
+        for path in catalogs if not os.environ.get("STASIS_TEST_KEEP") else []:
+            if os.path.exists(path):
+                os.remove(path)
         left = self.leaks()
         if not os.environ.get("STASIS_TEST_KEEP"):
             for pid in process_cmdlines(self.dir):

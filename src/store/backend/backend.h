@@ -69,7 +69,8 @@ struct backend_ops {
 	 * NULL where nobody can tell. */
 	int (*vacant)(struct backend *backend, struct err *err);
 	/* Remove what writers left that were begun more than `age_ns` ago and never ended
-	 * (temporary files, unfinished uploads). */
+	 * (temporary files, unfinished uploads), and what is known to be of processes that are
+	 * over. */
 	int (*tidy)(struct backend *backend, int64_t age_ns, struct err *err);
 	void (*close)(struct backend *backend);
 };

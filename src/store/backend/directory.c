@@ -10,11 +10,13 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <xxhash.h>
 
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/io.h"
 #include "base/log.h"
+#include "base/process_id.h"
 #include "store/backend/directory_priv.h"
 
 /*
@@ -308,8 +310,30 @@ static int directory_vacant(struct backend *backend, struct err *err)
 	return 0;
 }
 
-/* Remove temporary files of one directory that nobody has written to since `oldest_ns`. */
-static int tidy_dir(int parent_fd, const char *name, int64_t oldest_ns, struct err *err)
+static uint64_t machine_hash(void)
+{
+	char machine[PROCESS_MACHINE_MAX];
+
+	process_machine(machine);
+	return XXH3_64bits(machine, strlen(machine));
+}
+
+/* Whether a temporary file is one of a process of this machine that is over. */
+static bool writer_over(const struct directory *directory, const char *name)
+{
+	uint64_t machine, start_time;
+	int pid;
+
+	return sscanf(name, DIRECTORY_TMP "%16" SCNx64 "-%d-%" SCNu64 "-", &machine, &pid,
+		      &start_time) == 3 &&
+	       machine == directory->machine && pid > 0 && start_time &&
+	       process_over(pid, start_time);
+}
+
+/* Remove temporary files of one directory that nobody has written to since `oldest_ns`, or
+ * whose writer is over. */
+static int tidy_dir(const struct directory *directory, int parent_fd, const char *name,
+		    int64_t oldest_ns, struct err *err)
 {
 	int fd = openat(parent_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	CLEANUP_CLOSEDIR DIR *dir = fd < 0 ? NULL : fdopendir(fd);
@@ -322,7 +346,8 @@ static int tidy_dir(int parent_fd, const char *name, int64_t oldest_ns, struct e
 		if (strncmp(entry->d_name, DIRECTORY_TMP, strlen(DIRECTORY_TMP)) != 0 ||
 		    fstatat(fd, entry->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
 		    !S_ISREG(st.st_mode) ||
-		    st.st_mtim.tv_sec * NS_PER_S + st.st_mtim.tv_nsec > oldest_ns)
+		    (st.st_mtim.tv_sec * NS_PER_S + st.st_mtim.tv_nsec > oldest_ns &&
+		     !writer_over(directory, entry->d_name)))
 			continue;
 		if (unlinkat(fd, entry->d_name, 0) < 0 && errno != ENOENT)
 			return err_sys(err, errno, "cannot remove %s/%s", name, entry->d_name);
@@ -344,14 +369,15 @@ static int directory_tidy(struct backend *backend, int64_t age_ns, struct err *e
 	root = opendir(directory->base.where);
 	if (!root)
 		return err_sys(err, errno, "cannot list %s", directory->base.where);
-	rc = tidy_dir(dirfd(root), ".", now_ns - age_ns, err);
+	rc = tidy_dir(directory, dirfd(root), ".", now_ns - age_ns, err);
 	while (rc == 0 && (entry = readdir(root))) {
 		struct stat st;
 
 		if (name_valid(entry->d_name, BACKEND_KIND_LEN_MAX) &&
 		    fstatat(dirfd(root), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
 		    S_ISDIR(st.st_mode))
-			rc = tidy_dir(dirfd(root), entry->d_name, now_ns - age_ns, err);
+			rc = tidy_dir(directory, dirfd(root), entry->d_name, now_ns - age_ns,
+				      err);
 	}
 	if (rc < 0)
 		err_prefix(err, "%s", directory->base.where);
@@ -437,6 +463,9 @@ int backend_open_directory(const char *dir, struct backend **ret_backend, struct
 	directory->base.where = TAKE_PTR(where);
 	directory->device = st.st_dev;
 	directory->inode = st.st_ino;
+	directory->machine = machine_hash();
+	directory->pid = getpid();
+	directory->start_time = process_start_time(directory->pid);
 	pthread_mutex_init(&directory->kinds_lock, NULL);
 	directory_fds_init(&directory->fds);
 	*ret_backend = &TAKE_PTR(directory)->base;

@@ -10,13 +10,16 @@
 #include "store/backend/backend_priv.h"
 #include "store/backend/directory_fds.h"
 
-/* Temporary files begin so: no object's name does. */
+/* Temporary files begin so: no object's name does. Behind it stand machine (hashed), pid and
+ * start time of the process that writes it, and a random number. */
 #define DIRECTORY_TMP ".tmp-"
 
 struct directory {
 	struct backend base;
 	dev_t device; /* of the directory when it was opened */
 	ino_t inode;
+	uint64_t machine, start_time; /* of the process that opened it */
+	pid_t pid;
 	struct directory_fds fds;
 	pthread_mutex_t kinds_lock;
 	struct directory_kind *kinds; /* subdirectories that are known to be durable */

@@ -92,8 +92,10 @@ int directory_temporary(const struct directory *directory, const char *kind,
 
 	if (getrandom(&salt, sizeof(salt), 0) != sizeof(salt))
 		return err_sys(err, errno, "no random number for a temporary name");
-	return io_path(ret_path, IO_PATH_MAX, err, "%s/%s/" DIRECTORY_TMP "%d-%016" PRIx64,
-		       directory->base.where, kind, (int)getpid(), salt);
+	return io_path(ret_path, IO_PATH_MAX, err,
+		       "%s/%s/" DIRECTORY_TMP "%016" PRIx64 "-%d-%" PRIu64 "-%016" PRIx64,
+		       directory->base.where, kind, directory->machine, (int)directory->pid,
+		       directory->start_time, salt);
 }
 
 static int writer_create(struct backend_writer *writer, struct err *err)
