@@ -11,7 +11,7 @@
 #include "store/chunk_hash.h"
 #include "store/store_priv.h"
 
-enum { CACHE_SEGMENTS = 64 };
+enum { CACHE_SEGMENTS = 64, READ_TRIES = 4 };
 
 /* A slot of the cache, found by pack and segment; the least recently used one is replaced. */
 struct cached {
@@ -166,8 +166,23 @@ int chunk_reader_segment(struct chunk_reader *reader, const struct pack *pack, u
 	return rc;
 }
 
-int chunk_read(struct chunk_reader *reader, const struct chunk_id *id, void *ret_data,
-	       size_t *ret_len, struct err *err)
+bool chunk_read_again(struct store *store, int rc, int *tries, struct err *err)
+{
+	return rc == -ESTALE && ++*tries < READ_TRIES &&
+	       index_refresh(store->index, store->backend, store->crypt, err) == 0;
+}
+
+int chunk_read_end(int rc, struct err *err)
+{
+	if (rc != -ESTALE)
+		return rc;
+	if (err)
+		err->code = EBADMSG;
+	return -EBADMSG;
+}
+
+static int chunk_read_once(struct chunk_reader *reader, const struct chunk_id *id,
+			   void *ret_data, size_t *ret_len, struct err *err)
 {
 	struct segment_cache *cache = reader->store->cache;
 	struct place place;
@@ -188,4 +203,15 @@ int chunk_read(struct chunk_reader *reader, const struct chunk_id *id, void *ret
 	}
 	*ret_len = place.bytes;
 	return chunk_check(reader, place.pack, place.segment, id, ret_data, place.bytes, err);
+}
+
+int chunk_read(struct chunk_reader *reader, const struct chunk_id *id, void *ret_data,
+	       size_t *ret_len, struct err *err)
+{
+	int rc, tries = 0;
+
+	do
+		rc = chunk_read_once(reader, id, ret_data, ret_len, err);
+	while (chunk_read_again(reader->store, rc, &tries, err));
+	return chunk_read_end(rc, err);
 }

@@ -190,7 +190,7 @@ static int packs_empty(struct gc *gc, struct copier *copier, struct err *err)
 		for (uint32_t s = 0;
 		     judged->empty_it && s < judged->pack->segment_count && rc == 0; s++)
 			rc = segment_rescue(gc, copier, judged->pack, s, raw, err);
-		if (rc == -EBADMSG) {
+		if (rc == -EBADMSG || rc == -ESTALE) {
 			log_warn("left alone: %s", err ? err->msg : "a damaged pack");
 			judged->empty_it = false;
 			rc = 0;

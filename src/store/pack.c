@@ -187,6 +187,6 @@ int pack_segment_read(struct backend *backend, const struct pack *pack, uint32_t
 	pack_object("packs", pack->name, object);
 	rc = backend->ops->read(backend, object, s->offset, scratch, s->stored_bytes, err);
 	if (rc == -ENOENT)
-		rc = err_set(err, EBADMSG, "pack %s is missing", pack->name);
+		rc = err_set(err, ESTALE, "pack %s is missing", pack->name);
 	return rc < 0 ? rc : pack_segment_open(pack, segment, scratch, ret_raw, err);
 }

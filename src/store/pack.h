@@ -35,7 +35,8 @@ int pack_check(struct backend *backend, const struct crypt *crypt, const struct 
 
 /*
  * Read a segment, check and open it: raw_bytes into ret_raw, which has room for
- * SEGMENT_RAW_MAX; `scratch` for SEGMENT_STORED_MAX. -EBADMSG names pack and segment.
+ * SEGMENT_RAW_MAX; `scratch` for SEGMENT_STORED_MAX. -EBADMSG names pack and segment; -ESTALE:
+ * the pack is gone, and another one may have its chunks.
  */
 int pack_segment_read(struct backend *backend, const struct pack *pack, uint32_t segment,
 		      void *scratch, void *ret_raw, struct err *err);

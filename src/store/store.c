@@ -111,6 +111,26 @@ static int format_probe(struct store *store, const struct store_config *config, 
 	return rc;
 }
 
+int store_format_check(struct store *store, struct err *err)
+{
+	CLEANUP_FREE void *text = NULL;
+	struct store_format format;
+	int rc;
+
+	if (!store->crypt)
+		return 0;
+	rc = backend_get(store->backend, FORMAT_OBJECT, FORMAT_BYTES_MAX, &text, NULL, err);
+	if (rc == 0)
+		rc = format_decode(text, store->backend->where, &format, err);
+	if (rc == 0 && memcmp(format.id, store->id, sizeof(format.id)) != 0)
+		rc = err_set(
+			err, ESTALE,
+			"the store %s was made by another process, too, while this one opened "
+			"it: open it again",
+			store->backend->where);
+	return rc;
+}
+
 static int catalog_place(struct store *store, const char *cache_dir, struct err *err)
 {
 	char id[2 * CRYPT_SALT_BYTES + 1];

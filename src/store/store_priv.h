@@ -64,6 +64,10 @@ int store_get_sealed(struct store *store, const char *object, size_t max, char *
 /* Note that damage was found in a pack: later checkpoints store its chunks anew. */
 void store_suspect(struct store *store, const struct pack *pack);
 
+/* Before something is published in an encrypted store: keys follow from its id, and of two
+ * processes that make one at once one has another id than the store. */
+int store_format_check(struct store *store, struct err *err);
+
 /* Ids of all manifests, also of checkpoints that are removed but still used (removal.h), in the
  * order of their names; malloc'ed, the caller's. */
 int store_scan(struct store *store, store_id **ret_ids, size_t *ret_count, struct err *err);

@@ -285,6 +285,8 @@ static int commit_document(struct store_txn *txn, json_t *document, struct err *
 	 * have published, if it was between this look and that. */
 	if (rc == 0)
 		rc = lease_check(txn->lease, err);
+	if (rc == 0)
+		rc = store_format_check(txn->store, err);
 	if (rc < 0)
 		return rc;
 	txn->published = true;

@@ -190,6 +190,40 @@ static void test_value_and_events(void **state)
 	server_stop(&server);
 }
 
+/* Two commands under way: each gets its own answer, also when the first is not waited for. */
+static void test_send_then_collect(void **state)
+{
+	static const struct step steps[] = {
+		HELLO,
+		{"{\"return\": {\"n\": 1}, \"id\": %d}\r\n", false},
+		{"{\"event\": \"STOP\"}\r\n{\"return\": {\"n\": 2}, \"id\": %d}\r\n", false},
+		{"{\"return\": {\"n\": 3}, \"id\": %d}\r\n", false},
+		{"{\"error\": {\"class\": \"GenericError\", \"desc\": \"no\"}, \"id\": %d}\r\n",
+		 false},
+		END,
+	};
+	struct server server;
+	struct qmp *qmp = client_open(&server, steps);
+	int64_t deadline_ns = deadline_in_ms(5000), ids[4];
+	struct err err = ERR_INIT;
+	json_t *value;
+
+	(void)state;
+	for (int i = 0; i < 4; i++)
+		assert_int_equal(
+			qmp_send(qmp, "stop", json_object(), deadline_ns, &ids[i], &err), 0);
+	assert_int_equal(qmp_collect(qmp, ids[0], "stop", deadline_ns, &value, &err), 0);
+	assert_int_equal(json_integer_value(json_object_get(value, "n")), 1);
+	json_decref(value);
+	assert_int_equal(qmp_collect(qmp, ids[2], "stop", deadline_ns, &value, &err), 0);
+	assert_int_equal(json_integer_value(json_object_get(value, "n")), 3);
+	json_decref(value);
+	assert_int_equal(qmp_collect(qmp, ids[3], "stop", deadline_ns, NULL, &err), -EIO);
+	assert_string_equal(err.msg, "QEMU refused stop: no");
+	qmp_close(qmp);
+	server_stop(&server);
+}
+
 static void test_errors_become_sentences(void **state)
 {
 	static const struct step steps[] = {
@@ -401,6 +435,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_value_and_events),
+		cmocka_unit_test(test_send_then_collect),
 		cmocka_unit_test(test_errors_become_sentences),
 		cmocka_unit_test(test_arguments_that_are_not_utf8),
 		cmocka_unit_test(test_deadline),

@@ -206,8 +206,7 @@ static void assert_whole(struct fixture *f)
 	uint32_t count = guest_counter(&f->guest), on_disk;
 	int fd;
 
-	/* In good order: QEMU writes the tables that it has in memory only. */
-	ASSERT_OK(vm_powerdown(f->guest.vm, deadline_in_ms(DEADLINE_MS), &err));
+	vm_kill(f->guest.vm);
 	snprintf(disk, sizeof(disk), "%s/disk.qcow2", f->guest.config.dir);
 	snprintf(raw, sizeof(raw), "%s/raw", root_dir);
 	run(convert);
@@ -215,7 +214,8 @@ static void assert_whole(struct fixture *f)
 	ASSERT_OK(io_pread_all(fd, bytes, sizeof(bytes), 0, &err));
 	close(fd);
 	memcpy(&on_disk, bytes + 512, sizeof(on_disk));
-	assert_true(on_disk > f->count && on_disk <= count + 100);
+	/* The guest never flushes: what it wrote since the end of the fill may be lost. */
+	assert_true(on_disk >= f->count - 1 && on_disk <= count + 100);
 	assert_memory_equal(bytes, guest_code, sizeof(guest_code));
 	assert_filled(bytes + (4 << 20), DATA_BYTES, 7);
 	assert_filled(bytes + 12345 * 1024, 5120, 8);

@@ -154,7 +154,7 @@ def virsh_round(bench, number):
             libvirt.define(name, MEMORY)
         for name in names:
             libvirt.agent(name).close()
-        packed = libvirt.start_packed(names[0])
+        packed = libvirt.start_packed(names[0], virsh.SMALLEST)
         guests.settle()
         first = libvirt.save(names)
         libvirt.restore(names)

@@ -46,7 +46,7 @@ def standing(bench, threads):
             best, passes = bench.bandwidth(threads)
         finally:
             call_all(cell.monitors, "cont")
-        return {"bandwidth": best, "bandwidth_passes": passes}
+        return {"bandwidth": best, "bandwidth_passes": passes, "load_average": os.getloadavg()[0]}
 
     return measure
 
@@ -87,7 +87,13 @@ def measure(bench, host, title, vms, memory, make_load, rounds, chosen=None, thr
     cell.run(rounds, make_load)
     bench.machine["accelerator"] = cell.why
     entry.update(refused=cell.refused, samples=cell.samples, load=cell.load.text)
+    keep(bench, entry, cell.samples)
     return entry
+
+
+def keep(bench, entry, samples):
+    """For --json, at once: what comes later may fail."""
+    bench.results.samples += [{"section": NAME, "title": entry["title"], "load": entry["load"], **sample} for sample in samples]
 
 
 measure.number = 0
@@ -139,7 +145,7 @@ def virsh_samples(bench, image_dir, vms, memory, rate, rounds):
             start_pages(bench, libvirt, name, memory, rate)
         virsh_rounds(libvirt, names, 1, "warm-up", lambda: loads_go_on(libvirt, names))
         found = virsh_rounds(libvirt, names, rounds, "virsh save", lambda: loads_go_on(libvirt, names))
-        packed = libvirt.start_packed(names[0])
+        packed = libvirt.start_packed(names[0], virsh.FASTEST)
         found += virsh_rounds(libvirt, names, rounds, "virsh save, packed", lambda: loads_go_on(libvirt, names))
         for sample in found:
             sample["format"] = packed if sample["method"].endswith("packed") else "raw"
@@ -157,7 +163,9 @@ def with_peers(bench, host, vms, memory, rounds):
     judge_ratio(bench, title, entry["samples"], "stop+migrate")
     try:
         image_dir = bench.machine["image_dir"]
-        entry["samples"] += virsh_samples(bench, image_dir, vms, memory, RATE_MIB_S, max(2, rounds // 2 + 1))
+        peers = virsh_samples(bench, image_dir, vms, memory, RATE_MIB_S, max(2, rounds // 2 + 1))
+        entry["samples"] += peers
+        keep(bench, entry, peers)
     except (virsh.Missing, RuntimeError, OSError, EOFError, AssertionError) as problem:
         bench.results.skip(NAME, "%s: virsh save" % title, problem)
         bench.results.untold(NAME, "%s: pause, virsh save ÷ ours" % title, "≥ 10", problem)
@@ -257,8 +265,6 @@ def run(bench):
         print("  read bandwidth of %d threads together, best of 9 passes in each round: %s" % (threads, of(
             [sample["bandwidth"] / 1e9 for entry in entries if (entry.get("threads") or bench.cores) == threads
              for sample in entry["samples"] if "bandwidth" in sample], "GB/s")))
-    bench.results.samples += [{"section": NAME, "title": entry["title"], "series": entry.get("series", "RAM"), **sample}
-                              for entry in entries for sample in entry["samples"]]
 
 
 def find_image(bench, host):

@@ -97,7 +97,8 @@ static bool job_event(const char *name, const json_t *data, void *arg)
 	(void)data;
 	(void)arg;
 	return !strcmp(name, "BLOCK_JOB_READY") || !strcmp(name, "BLOCK_JOB_COMPLETED") ||
-	       !strcmp(name, "BLOCK_JOB_CANCELLED") || !strcmp(name, "JOB_STATUS_CHANGE");
+	       !strcmp(name, "BLOCK_JOB_CANCELLED") || !strcmp(name, "BLOCK_JOB_PENDING") ||
+	       !strcmp(name, "JOB_STATUS_CHANGE");
 }
 
 /* 1 while the job exists, 0 when it doesn't; a ready one is told to complete. */

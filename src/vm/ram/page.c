@@ -4,8 +4,8 @@
  *
  * Each set of operations is a file of its own, compiled for its processor, because XXH3 is
  * compiled into it (XXH_INLINE_ALL) with the vectors that it may use there. The order is by
- * measurement (bench/capture): on two cores that read 52 GB/s together, AVX-512 hashes 45 GB/s,
- * AVX2 38 and plain C (SSE2) 24.
+ * measurement (bench/capture). One core that reads 33 GB/s hashes 32 with AVX-512, 31 with AVX2
+ * and 18 with plain C (SSE2); two that read 48 GB/s together hash 45, 45 and 36.
  */
 #include "vm/ram/page.h"
 
