@@ -278,9 +278,14 @@ static void test_lease_keeps(void **state)
 /* Text that compresses well. */
 static void text_fill(uint8_t *bytes, size_t len)
 {
+	static const char text[] = "stasis checkpoint ";
+
 	for (size_t i = 0; i < len; i++)
-		bytes[i] = i % PAGE_BYTES < 2 ? (uint8_t)(i / PAGE_BYTES >> i % 2 * 8)
-					      : (uint8_t) "stasis checkpoint "[i % 18];
+		bytes[i] = (uint8_t)text[i % (sizeof(text) - 1)];
+	for (size_t page = 0; page * PAGE_BYTES + 1 < len; page++) { /* none like another */
+		bytes[page * PAGE_BYTES] = (uint8_t)page;
+		bytes[page * PAGE_BYTES + 1] = (uint8_t)(page >> 8);
+	}
 }
 
 static uint64_t stored_at(const struct fixture *fx, int level, const uint8_t *bytes, size_t len)
