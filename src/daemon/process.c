@@ -178,8 +178,7 @@ void processes_end(const char *dir)
 		pid_t pid = (pid_t)atoi(entry->d_name);
 
 		if (pid > 1 && pid != getpid() && process_names(pid, dir)) {
-			log_info("ending process %d, which a daemon before this one left",
-				 (int)pid);
+			log_info("ending process %d, which nobody needs any more", (int)pid);
 			process_end(pid);
 		}
 	}

@@ -45,15 +45,16 @@ static int socket_path(const struct cluster *cluster, char *ret_path, size_t siz
 	return io_path(ret_path, size, err, "%s/disks.sock", cluster->run_dir);
 }
 
-static bool server_answers(const char *path)
+/* 0 when the server takes connections, else why not: -ECONNREFUSED when it has ended. */
+static int server_ask(const char *path)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	CLEANUP_CLOSE int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	if (fd < 0 || strlen(path) >= sizeof(address.sun_path))
-		return false;
+		return -ENAMETOOLONG;
 	strcpy(address.sun_path, path); /* its length was looked at */
-	return connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0;
+	return connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0 ? -errno : 0;
 }
 
 static void pause_ms(int ms)
@@ -73,20 +74,23 @@ static int server_failed(const char *log_path, struct err *err)
 		       said[0] ? said : "it said nothing");
 }
 
+/* The socket is there before the server leaves for the background; one that ended there
+ * refuses. */
 static int server_await(const char *path, const char *log_path, pid_t pid, struct err *err)
 {
 	int64_t deadline_ns = deadline_in_ms(START_MS);
 	uint64_t start_time;
+	int rc = -ENOENT;
 
-	while (!server_answers(path)) {
-		if (proc_start_time(pid, &start_time, NULL) == -ESRCH ||
-		    deadline_left_ms(deadline_ns) == 0) {
-			proc_reap(pid);
-			return server_failed(log_path, err);
-		}
+	while ((rc = server_ask(path)) < 0) {
+		bool begun = proc_start_time(pid, &start_time, NULL) == 0;
+
+		if ((!begun && rc != -EAGAIN) || deadline_left_ms(deadline_ns) == 0)
+			break;
 		pause_ms(START_POLL_MS);
 	}
-	return 0;
+	proc_reap(pid);
+	return rc < 0 ? server_failed(log_path, err) : 0;
 }
 
 static int server_spawn(const char *socket, const char *log_path, const char *checkpoint,
@@ -95,7 +99,7 @@ static int server_spawn(const char *socket, const char *log_path, const char *ch
 	const struct store_config *config = &the_daemon.store_config;
 	char plugin[IO_PATH_MAX], location[ARG_MAX_BYTES], of[ARG_MAX_BYTES],
 		key[ARG_MAX_BYTES];
-	const char *argv[] = {"nbdkit", "--foreground", "--readonly", "--threads=4",
+	const char *argv[] = {"nbdkit", "--log=stderr", "--readonly", "--threads=4",
 			      "--unix", socket,         plugin,       location,
 			      of,       NULL,           NULL};
 	CLEANUP_CLOSE int log = open(log_path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
@@ -125,7 +129,7 @@ int serve_start(struct cluster *cluster, const char *checkpoint, struct err *err
 
 	if (rc == 0)
 		rc = io_path(log_path, sizeof(log_path), err, "%s/disks.log", cluster->dir);
-	if (rc < 0 || server_answers(socket))
+	if (rc < 0 || server_ask(socket) == 0)
 		return rc;
 	unlink(socket);
 	rc = io_mkdir_all(cluster->run_dir, 0700, err);

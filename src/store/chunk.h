@@ -29,8 +29,8 @@ struct chunk_id {
  * all zero are not stored; a stream of zeros has a root of zeros. */
 struct stream_ref {
 	uint64_t logical_bytes;
-	uint64_t data_bytes; /* of pages that are not all zero, a short last page counted as a
-				whole one */
+	uint64_t data_bytes; /* of pages that are not all zero, a short last page counted as it
+				is */
 	struct chunk_id root;
 };
 

@@ -12,7 +12,7 @@
 #include "store/chunk_hash.h"
 #include "store/store_priv.h"
 
-enum { CACHE_SEGMENTS = 64 };
+enum { CACHE_SEGMENTS = 64, READ_TRIES = 4 };
 
 /* A slot of the cache, found by pack and segment; the least recently used one is replaced. */
 struct cached {
@@ -120,6 +120,18 @@ void chunk_reader_destroy(struct chunk_reader *reader)
 	free(reader);
 }
 
+bool chunk_find(struct store *store, const struct chunk_id *id, struct place *ret_place)
+{
+	struct backend *backend = store->backend;
+
+	if (index_find(store->index, id, ret_place))
+		return true;
+	/* Another process may have stored it since the index was last refreshed. */
+	return backend->ops->list &&
+	       index_refresh(store->index, backend, store->crypt, NULL) == 0 &&
+	       index_find(store->index, id, ret_place);
+}
+
 /* A pack that cannot be read, for sentences; "" if there is none. */
 static void unreadable_name(const struct store *store, char ret_name[PACK_NAME_MAX])
 {
@@ -177,14 +189,29 @@ int chunk_reader_segment(struct chunk_reader *reader, const struct pack *pack, u
 	return rc;
 }
 
-int chunk_read(struct chunk_reader *reader, const struct chunk_id *id, void *ret_data,
-	       size_t *ret_len, struct err *err)
+bool chunk_read_again(struct store *store, int rc, int *tries, struct err *err)
+{
+	return rc == -ESTALE && ++*tries < READ_TRIES &&
+	       index_refresh(store->index, store->backend, store->crypt, err) == 0;
+}
+
+int chunk_read_end(int rc, struct err *err)
+{
+	if (rc != -ESTALE)
+		return rc;
+	if (err)
+		err->code = EBADMSG;
+	return -EBADMSG;
+}
+
+static int chunk_read_once(struct chunk_reader *reader, const struct chunk_id *id,
+			   void *ret_data, size_t *ret_len, struct err *err)
 {
 	struct segment_cache *cache = reader->store->cache;
 	struct place place;
 	int rc;
 
-	if (!index_find(reader->store->index, id, &place))
+	if (!chunk_find(reader->store, id, &place))
 		return chunk_missing(reader->store, id, err);
 	if (!cache_copy(cache, &place, ret_data)) {
 		if (!reader->raw)
@@ -199,4 +226,15 @@ int chunk_read(struct chunk_reader *reader, const struct chunk_id *id, void *ret
 	}
 	*ret_len = place.bytes;
 	return chunk_check(reader, place.pack, place.segment, id, ret_data, place.bytes, err);
+}
+
+int chunk_read(struct chunk_reader *reader, const struct chunk_id *id, void *ret_data,
+	       size_t *ret_len, struct err *err)
+{
+	int rc, tries = 0;
+
+	do
+		rc = chunk_read_once(reader, id, ret_data, ret_len, err);
+	while (chunk_read_again(reader->store, rc, &tries, err));
+	return chunk_read_end(rc, err);
 }

@@ -168,6 +168,7 @@ static int window_fill(struct fill *fill, uint64_t first, uint64_t last, struct 
 			   threads, &fill->plan, err);
 
 	atomic_store(&fill->next, 0);
+	fill->failed = false;
 	if (rc == 0 && fill->plan.segment_count)
 		rc = work_run(fill->work, threads, fill_worker, fill, err);
 	plan_clear(&fill->plan);
@@ -184,9 +185,15 @@ int store_fill(struct store *store, const struct store_target *targets, size_t c
 	index_hold(store->index);
 	rc = fill_prepare(&fill, &blocks, err);
 	step = step ? step : 1;
-	for (uint64_t first = 0; first < blocks && rc == 0; first += step)
-		rc = window_fill(&fill, first, first + step < blocks ? first + step : blocks,
-				 err);
+	for (uint64_t first = 0; first < blocks && rc == 0; first += step) {
+		int tries = 0;
+
+		do
+			rc = window_fill(&fill, first,
+					 first + step < blocks ? first + step : blocks, err);
+		while (chunk_read_again(store, rc, &tries, err));
+	}
+	rc = chunk_read_end(rc, err);
 	index_drop(store->index);
 	for (size_t i = 0; fill.leaves && i < count; i++)
 		free(fill.leaves[i]);

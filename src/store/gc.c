@@ -29,6 +29,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/fault.h"
 #include "base/log.h"
 #include "store/copier.h"
@@ -74,6 +75,31 @@ static bool at_home(struct gc *gc, const struct pack *pack, const struct pack_ch
 
 	return id_set_has(&gc->mark.live, &chunk->id) &&
 	       index_find(gc->store->index, &chunk->id, &place) && place.pack == pack;
+}
+
+/* Whether all that the manifests need is in packs that can be read. */
+static bool all_found(struct gc *gc)
+{
+	const struct id_set *live = &gc->mark.live;
+	struct place place;
+
+	for (size_t i = 0; i < live->slot_count; i++)
+		if (!chunk_id_is_zero(&live->slots[i]) &&
+		    !index_find(gc->store->index, &live->slots[i], &place))
+			return false;
+	return !gc->mark.partly;
+}
+
+/* Whether a living chunk is nowhere else, except perhaps in condemned packs. What a damaged
+ * pack had is not known: it is needed as long as anything is missing. */
+static bool needed(struct gc *gc, const struct pack *pack)
+{
+	if (pack->unreadable)
+		return pack->newer || !all_found(gc);
+	for (uint32_t i = 0; i < pack->chunk_count; i++)
+		if (at_home(gc, pack, &pack->chunks[i]))
+			return true;
+	return false;
 }
 
 static void pack_judge(struct gc *gc, struct judged *judged)
@@ -164,7 +190,7 @@ static int packs_empty(struct gc *gc, struct copier *copier, struct err *err)
 		for (uint32_t s = 0;
 		     judged->empty_it && s < judged->pack->segment_count && rc == 0; s++)
 			rc = segment_rescue(gc, copier, judged->pack, s, raw, err);
-		if (rc == -EBADMSG) {
+		if (rc == -EBADMSG || rc == -ESTALE) {
 			log_warn("left alone: %s", err ? err->msg : "a damaged pack");
 			judged->empty_it = false;
 			rc = 0;
@@ -172,6 +198,19 @@ static int packs_empty(struct gc *gc, struct copier *copier, struct err *err)
 		gc->report->rewritten += judged->empty_it;
 	}
 	return rc < 0 ? rc : copier_flush(copier, err);
+}
+
+/* There is no room to write anything anew: what is dead as a whole goes all the same. */
+static int packs_leave(struct gc *gc)
+{
+	log_warn(
+		"store=%s has no room for what is needed of mostly dead packs: they are left to "
+		"the next collection",
+		gc->store->backend->where);
+	for (size_t i = 0; i < gc->count; i++)
+		gc->packs[i].empty_it = false;
+	gc->report->rewritten = 0;
+	return 0;
 }
 
 static int packs_rewrite(struct gc *gc, struct err *err)
@@ -200,7 +239,7 @@ static int packs_rewrite(struct gc *gc, struct err *err)
 	if (rc == 0)
 		rc = pack_set_publish(set, err);
 	pack_set_destroy(set);
-	return rc;
+	return rc == -ENOSPC || rc == -EDQUOT ? packs_leave(gc) : rc;
 }
 
 static int packs_condemn(struct gc *gc, struct err *err)
@@ -211,8 +250,7 @@ static int packs_condemn(struct gc *gc, struct err *err)
 		struct judged *judged = &gc->packs[i];
 		char object[PACK_OBJECT_MAX];
 
-		if (judged->pack->unreadable || judged->pack->condemned ||
-		    (judged->live_bytes && !judged->empty_it))
+		if (judged->pack->condemned || (needed(gc, judged->pack) && !judged->empty_it))
 			continue;
 		pack_object("condemned", judged->pack->name, object);
 		rc = backend_put(gc->store->backend, object, "", 0, err);
@@ -222,16 +260,6 @@ static int packs_condemn(struct gc *gc, struct err *err)
 		gc->report->condemned++;
 	}
 	return rc;
-}
-
-/* A condemned pack is needed after all if some living chunk is nowhere else but in condemned
- * ones. */
-static bool needed(struct gc *gc, const struct pack *pack)
-{
-	for (uint32_t i = 0; i < pack->chunk_count; i++)
-		if (at_home(gc, pack, &pack->chunks[i]))
-			return true;
-	return false;
 }
 
 static int pack_reprieve(struct gc *gc, const struct pack *pack, struct err *err)
@@ -319,7 +347,7 @@ static int packs_settle(struct gc *gc, const struct leases *leases, struct err *
 	if (rc < 0)
 		return rc;
 	for (size_t i = 0; i < count && rc >= 0; i++) {
-		if (!packs[i]->condemned || packs[i]->unreadable)
+		if (!packs[i]->condemned)
 			continue;
 		rc = pack_settle(gc, packs[i], leases, err);
 		gc->report->waiting += rc == 1;
@@ -452,10 +480,13 @@ int store_gc(struct store *store, const struct store_work *work,
 	     struct store_gc_report *ret_report, struct err *err)
 {
 	struct gc gc = {.store = store, .report = ret_report};
-	int rc = -EBUSY;
+	int rc = store_writable(store, err);
 
 	(void)work;
 	*ret_report = (struct store_gc_report){0};
+	if (rc < 0)
+		return rc;
+	rc = -EBUSY;
 	for (int try = 0; try < TRIES && rc == -EBUSY; try++) {
 		if (try)
 			gc_pause(try);

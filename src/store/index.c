@@ -268,6 +268,17 @@ void index_known(struct index *index, const struct chunk_id *ids, size_t count, 
 	pthread_rwlock_unlock(&index->lock);
 }
 
+bool index_doubtful(struct index *index)
+{
+	bool doubtful = false;
+
+	pthread_rwlock_rdlock(&index->lock);
+	for (size_t i = 0; i < index->pack_room && !doubtful; i++)
+		doubtful = index->packs[i] && pack_grade(index->packs[i]) < GRADE_GOOD;
+	pthread_rwlock_unlock(&index->lock);
+	return doubtful;
+}
+
 int index_packs(struct index *index, struct pack ***ret_packs, size_t *ret_count,
 		struct err *err)
 {

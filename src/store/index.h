@@ -41,6 +41,9 @@ bool index_find(struct index *index, const struct chunk_id *id, struct place *re
 void index_known(struct index *index, const struct chunk_id *ids, size_t count,
 		 bool *ret_known);
 
+/* Whether there are packs at all on which no new checkpoint may rely. */
+bool index_doubtful(struct index *index);
+
 /* The packs, for those who go through all of them. The array is the caller's (free()); valid
  * while the index is held. */
 int index_packs(struct index *index, struct pack ***ret_packs, size_t *ret_count,

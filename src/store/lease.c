@@ -33,7 +33,8 @@ struct store_lease {
 	struct store_lease *next;
 	char object[STORE_OBJECT_MAX];
 	char text[LEASE_BYTES_MAX];
-	bool lost; /* expired, and removed by another host */
+	bool noted; /* there is an object */
+	bool lost;  /* expired, and removed by another host */
 };
 
 static void lease_text(char ret_text[LEASE_BYTES_MAX])
@@ -55,7 +56,9 @@ const char *lease_name_get(const struct store_lease *lease)
 /* Whether it is still there; one that is not is never made anew. */
 static int lease_look(struct store_lease *lease, struct err *err)
 {
-	int has = lease->lost ? 0 : backend_has(lease->store->backend, lease->object, err);
+	int has = lease->lost    ? 0
+		  : lease->noted ? backend_has(lease->store->backend, lease->object, err)
+				 : 1;
 
 	if (has == 0)
 		lease->lost = true;
@@ -79,6 +82,21 @@ int lease_check(struct store_lease *lease, struct err *err)
 	return has < 0 ? has : 0;
 }
 
+/* A full medium has room for a name: such a lease is over when it was not renewed. On one that
+ * cannot be written to nothing goes, and there is no lease. */
+static int lease_write(struct store_lease *lease, struct err *err)
+{
+	struct backend *backend = lease->store->backend;
+	int rc = lease->store->read_only ? -EROFS
+					 : backend_put(backend, lease->object, lease->text,
+						       strlen(lease->text), err);
+
+	if (rc == -ENOSPC || rc == -EDQUOT)
+		rc = backend_put(backend, lease->object, "", 0, err);
+	lease->noted = rc != -EROFS;
+	return rc == -EROFS ? 0 : rc;
+}
+
 /* Renew all leases; lock held. */
 static void leases_renew(struct lease_keeper *keeper)
 {
@@ -86,9 +104,8 @@ static void leases_renew(struct lease_keeper *keeper)
 		struct err err = ERR_INIT;
 		int rc = lease_look(lease, &err);
 
-		if (rc == 1)
-			rc = backend_put(lease->store->backend, lease->object, lease->text,
-					 strlen(lease->text), &err);
+		if (rc == 1 && lease->noted)
+			rc = lease_write(lease, &err);
 		if (rc < 0)
 			log_warn("a lease could not be renewed: %s", err.msg);
 	}
@@ -168,7 +185,8 @@ void store_lease_end(struct store_lease *lease)
 	if (*at)
 		*at = lease->next;
 	pthread_mutex_unlock(&keeper->lock);
-	if (lease->store->backend->ops->remove(lease->store->backend, lease->object, &err) < 0)
+	if (lease->noted &&
+	    lease->store->backend->ops->remove(lease->store->backend, lease->object, &err) < 0)
 		log_warn("a lease is left until it expires: %s", err.msg);
 	free(lease);
 }
@@ -192,7 +210,7 @@ int lease_begin(struct store *store, bool collects, struct store_lease **ret_lea
 	lease->store = store;
 	store_object("leases", name, lease->object);
 	lease_text(lease->text);
-	rc = backend_put(store->backend, lease->object, lease->text, strlen(lease->text), err);
+	rc = lease_write(lease, err);
 	if (rc < 0) {
 		free(lease);
 		return rc;

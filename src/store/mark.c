@@ -111,6 +111,7 @@ int mark_manifests(struct mark *mark, struct err *err)
 			continue;
 		rc = mark_checkpoint(mark, ids[i], &fault);
 		if (rc == -EBADMSG && quarantined(mark, ids[i])) {
+			mark->partly = true;
 			log_warn("what is left of the damaged checkpoint %s may go", ids[i]);
 			rc = 0;
 		}

@@ -12,6 +12,7 @@ struct mark {
 	struct id_set live;
 	store_id *seen; /* manifests that were marked */
 	size_t seen_count;
+	bool partly; /* what quarantined ones need is not all known */
 };
 
 /* The index must be held. */

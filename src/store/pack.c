@@ -114,6 +114,7 @@ int pack_load(struct backend *backend, const struct crypt *crypt, const char *na
 	if (rc == -EBADMSG || rc == -EPROTONOSUPPORT) {
 		log_warn("%s: checkpoints that need it cannot be restarted", fault.msg);
 		pack->unreadable = true;
+		pack->newer = rc == -EPROTONOSUPPORT;
 		rc = 0;
 	}
 	if (rc < 0) {
@@ -124,6 +125,23 @@ int pack_load(struct backend *backend, const struct crypt *crypt, const char *na
 	}
 	*ret_pack = pack;
 	return 0;
+}
+
+int pack_check(struct backend *backend, const struct crypt *crypt, const struct pack *pack,
+	       struct err *err)
+{
+	struct pack *again = calloc(1, sizeof(*again));
+	int rc;
+
+	if (!again)
+		return err_sys(err, ENOMEM, "pack");
+	memcpy(again->name, pack->name, sizeof(again->name));
+	again->bytes = pack->bytes;
+	rc = pack_fill(backend, crypt, again, err);
+	pack_destroy(again);
+	if (rc == -ENOENT)
+		rc = err_set(err, EBADMSG, "pack %s is missing", pack->name);
+	return rc;
 }
 
 static int segment_damaged(const struct pack *pack, uint32_t segment, const char *what,
@@ -169,6 +187,6 @@ int pack_segment_read(struct backend *backend, const struct pack *pack, uint32_t
 	pack_object("packs", pack->name, object);
 	rc = backend->ops->read(backend, object, s->offset, scratch, s->stored_bytes, err);
 	if (rc == -ENOENT)
-		rc = err_set(err, EBADMSG, "pack %s is missing", pack->name);
+		rc = err_set(err, ESTALE, "pack %s is missing", pack->name);
 	return rc < 0 ? rc : pack_segment_open(pack, segment, scratch, ret_raw, err);
 }

@@ -15,6 +15,7 @@ struct pack {
 	uint8_t key[CRYPT_KEY_BYTES]; /* if it is encrypted */
 	uint64_t bytes;
 	bool unreadable; /* damaged or newer: it has no chunks here */
+	bool newer;      /* of a version that this program does not know */
 	bool condemned;  /* no new checkpoint may rely on it */
 	bool suspect;    /* damage was found in it: new checkpoints store its chunks anew */
 	uint32_t segment_count, chunk_count;
@@ -28,9 +29,14 @@ int pack_load(struct backend *backend, const struct crypt *crypt, const char *na
 	      uint64_t bytes, struct pack **ret_pack, struct err *err);
 void pack_destroy(struct pack *pack);
 
+/* Read and check all but the segments of a pack once more. */
+int pack_check(struct backend *backend, const struct crypt *crypt, const struct pack *pack,
+	       struct err *err);
+
 /*
  * Read a segment, check and open it: raw_bytes into ret_raw, which has room for
- * SEGMENT_RAW_MAX; `scratch` for SEGMENT_STORED_MAX. -EBADMSG names pack and segment.
+ * SEGMENT_RAW_MAX; `scratch` for SEGMENT_STORED_MAX. -EBADMSG names pack and segment; -ESTALE:
+ * the pack is gone, and another one may have its chunks.
  */
 int pack_segment_read(struct backend *backend, const struct pack *pack, uint32_t segment,
 		      void *scratch, void *ret_raw, struct err *err);

@@ -38,6 +38,7 @@ struct pack_set {
 	size_t pack_count;
 	uint64_t bytes;
 	int64_t write_ns;
+	struct err failure; /* code: the open pack lacks bytes, nothing goes behind them */
 };
 
 int pack_set_create(struct store *store, struct pack_set **ret_set, struct err *err)
@@ -190,7 +191,9 @@ int pack_set_add(struct pack_set *set, struct segment_image *image, struct err *
 	int rc;
 
 	pthread_mutex_lock(&set->lock);
-	rc = add_locked(set, image, err);
+	rc = set->failure.code ? -set->failure.code : add_locked(set, image, &set->failure);
+	if (rc < 0)
+		err_set(err, -rc, "%s", set->failure.msg);
 	pthread_mutex_unlock(&set->lock);
 	return rc;
 }
@@ -254,8 +257,10 @@ int pack_set_finish(struct pack_set *set, struct err *err)
 	int rc = 0;
 
 	pthread_mutex_lock(&set->lock);
+	if (set->failure.code)
+		rc = err_set(err, set->failure.code, "%s", set->failure.msg);
 	/* An export has its pack even if there is nothing in it. */
-	if (!set->open.pack && set->append && set->pack_count == 0)
+	if (rc == 0 && !set->open.pack && set->append && set->pack_count == 0)
 		rc = open_begin(set, err);
 	if (rc == 0 && set->open.pack)
 		rc = open_end(set, err);

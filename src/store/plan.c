@@ -69,7 +69,7 @@ static int block_find(struct finding *f, struct chunk_reader *reader, size_t ite
 
 		if (chunk_id_is_zero(&node.ids[i]))
 			continue;
-		if (!index_find(f->store->index, &node.ids[i], &place))
+		if (!chunk_find(f->store, &node.ids[i], &place))
 			return page_missing(f, target, page, &node.ids[i], err);
 		if (place.bytes != tree_page_bytes(ref->logical_bytes, page))
 			return err_set(err, EBADMSG,

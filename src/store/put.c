@@ -35,6 +35,7 @@ struct put {
 	uint64_t items;
 	atomic_uint_fast64_t next;
 	atomic_bool failed;
+	bool doubtful; /* a base may rely on packs on which nothing new may */
 };
 
 struct putter {
@@ -254,6 +255,34 @@ static int base_node(struct putter *p, struct put_part *part, uint64_t block,
 	return 0;
 }
 
+/* What of a base's block is only where no new checkpoint may rely on it counts as changed: it
+ * is stored anew. */
+static int block_doubts(struct putter *p, const struct put_part *part, uint64_t block,
+			uint8_t bitmap[NODE_FANOUT / 8], bool *ret_changed, struct err *err)
+{
+	struct index *index = p->put->txn->store->index;
+	const struct chunk_id *leaf = &part->base_leaves[block];
+	bool known[NODE_FANOUT], leaf_known;
+	struct node_ids node;
+	int rc;
+
+	if (chunk_id_is_zero(leaf))
+		return 0;
+	rc = tree_leaf(p->reader, part->source->base, block, leaf, &node, err);
+	if (rc < 0)
+		return rc;
+	index_known(index, leaf, 1, &leaf_known);
+	index_known(index, node.ids, NODE_FANOUT, known);
+	*ret_changed |= !leaf_known;
+	for (unsigned int page = 0; page < NODE_FANOUT; page++) {
+		if (known[page] || chunk_id_is_zero(&node.ids[page]))
+			continue;
+		bitmap[page / 8] |= (uint8_t)(1 << page % 8);
+		*ret_changed = true;
+	}
+	return 0;
+}
+
 static int block_put(struct putter *p, struct put_part *part, uint64_t block, struct err *err)
 {
 	const struct store_source *source = part->source;
@@ -264,12 +293,15 @@ static int block_put(struct putter *p, struct put_part *part, uint64_t block, st
 	struct node_ids node = {0};
 	const void *data;
 	size_t raw_len;
+	bool changed = !source->base || block_changed(part, block, len, bitmap);
 	int rc = 0;
 
-	if (source->base && !block_changed(part, block, len, bitmap)) {
+	if (source->base && block < part->base_blocks && p->put->doubtful)
+		rc = block_doubts(p, part, block, bitmap, &changed, err);
+	if (rc == 0 && !changed)
 		part->leaves[block] = part->base_leaves[block];
-		return 0;
-	}
+	if (rc < 0 || !changed)
+		return rc;
 	if (!source->base && source->next_data(source->arg, offset) >= offset + len)
 		return 0;
 	if (source->base && block < part->base_blocks)
@@ -370,6 +402,7 @@ static int put_prepare(struct put *put, const struct store_part *parts, struct e
 	put->parts = calloc(put->count + 1, sizeof(*put->parts));
 	if (!put->parts)
 		return err_sys(err, ENOMEM, "streams");
+	put->doubtful = index_doubtful(put->txn->store->index);
 	rc = chunk_reader_create(put->txn->store, &reader, err);
 	for (size_t i = 0; i < put->count && rc == 0; i++) {
 		const struct store_source *source = parts[i].source;

@@ -73,8 +73,11 @@ static int removal_begin(struct store *store, const char *id, struct err *err)
 
 int store_remove(struct store *store, const char *id, struct err *err)
 {
-	int rc = store_exists(store, id, err);
+	int rc = store_writable(store, err);
 
+	if (rc < 0)
+		return rc;
+	rc = store_exists(store, id, err);
 	if (rc == 0)
 		return err_set(err, ENOENT, "there is no checkpoint \"%s\" in the store %s", id,
 			       store->backend->where);

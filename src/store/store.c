@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/clock.h"
@@ -18,14 +19,11 @@
 #include "store/removal.h"
 #include "store/store_priv.h"
 
-/* What writers of other hosts left is removed when it is this old. */
-static const int64_t tidy_age_ns = 3600 * NS_PER_S;
-
 void store_tidy(struct store *store)
 {
 	struct err err = ERR_INIT;
 
-	if (store->backend->ops->tidy(store->backend, tidy_age_ns, &err) < 0)
+	if (store->backend->ops->tidy(store->backend, STORE_TIDY_AGE_S * NS_PER_S, &err) < 0)
 		log_warn("store=%s %s", store->backend->where, err.msg);
 }
 
@@ -83,28 +81,61 @@ static int format_use(struct store *store, const char *text, const struct crypt_
 	return rc;
 }
 
-/* An empty location becomes a store; one with other things in it is refused. Two processes that
- * do so at once agree on what is there in the end. */
+/* An empty location becomes a store; one with other things in it is refused, unless another
+ * process has made a store of it meanwhile. */
+static int format_found(struct store *store, void **ret_text, struct err *err)
+{
+	struct backend *backend = store->backend;
+	int rc = backend->ops->vacant ? backend->ops->vacant(backend, err) : 0;
+
+	if (rc == 0) {
+		rc = format_make(store, store->secret, err);
+		crypt_destroy(store->crypt);
+		store->crypt = NULL;
+	}
+	if (rc == 0)
+		return backend_get(backend, FORMAT_OBJECT, FORMAT_BYTES_MAX, ret_text, NULL,
+				   err);
+	if (rc == -ENOTEMPTY &&
+	    backend_get(backend, FORMAT_OBJECT, FORMAT_BYTES_MAX, ret_text, NULL, NULL) == 0)
+		rc = 0;
+	return rc;
+}
+
 static int format_probe(struct store *store, const struct store_config *config, struct err *err)
 {
 	CLEANUP_FREE void *text = NULL;
 	int rc = crypt_secret_load(config->key_file, config->key_command, &store->secret, err);
 
-	if (rc == 0)
-		rc = backend_get(store->backend, FORMAT_OBJECT, FORMAT_BYTES_MAX, &text, NULL,
-				 err);
+	if (rc < 0)
+		return rc;
+	rc = backend_get(store->backend, FORMAT_OBJECT, FORMAT_BYTES_MAX, &text, NULL, err);
 	if (rc == -ENOENT && config->read_only)
 		rc = err_set(err, ENOENT, "there is no store in %s", store->backend->where);
-	else if (rc == -ENOENT) {
-		rc = format_make(store, store->secret, err);
-		crypt_destroy(store->crypt);
-		store->crypt = NULL;
-		if (rc == 0)
-			rc = backend_get(store->backend, FORMAT_OBJECT, FORMAT_BYTES_MAX, &text,
-					 NULL, err);
-	}
+	else if (rc == -ENOENT)
+		rc = format_found(store, &text, err);
 	if (rc == 0)
 		rc = format_use(store, text, store->secret, err);
+	return rc;
+}
+
+int store_format_check(struct store *store, struct err *err)
+{
+	CLEANUP_FREE void *text = NULL;
+	struct store_format format;
+	int rc;
+
+	if (!store->crypt)
+		return 0;
+	rc = backend_get(store->backend, FORMAT_OBJECT, FORMAT_BYTES_MAX, &text, NULL, err);
+	if (rc == 0)
+		rc = format_decode(text, store->backend->where, &format, err);
+	if (rc == 0 && memcmp(format.id, store->id, sizeof(format.id)) != 0)
+		rc = err_set(
+			err, ESTALE,
+			"the store %s was made by another process, too, while this one opened "
+			"it: open it again",
+			store->backend->where);
 	return rc;
 }
 
@@ -124,8 +155,14 @@ static int store_init(struct store *store, const struct store_config *config, st
 	struct err fault = ERR_INIT;
 	lease_name *leases = NULL;
 	size_t count;
-	int rc = backend_open(config->location, &store->backend, err);
+	int rc = 0;
 
+	/* A directory that is missing would be made. */
+	if (config->read_only && !strstr(config->location, "://") &&
+	    access(config->location, F_OK) < 0)
+		rc = err_sys(err, errno, "there is no store in %s", config->location);
+	if (rc == 0)
+		rc = backend_open(config->location, &store->backend, err);
 	if (rc == 0)
 		rc = format_probe(store, config, err);
 	if (rc == 0)
@@ -187,6 +224,13 @@ void store_close(struct store *store)
 const char *store_where(const struct store *store)
 {
 	return store->backend->where;
+}
+
+int store_writable(const struct store *store, struct err *err)
+{
+	return store->read_only ? err_set(err, EROFS, "the store %s is open for reading only",
+					  store->backend->where)
+				: 0;
 }
 
 int store_free_bytes(struct store *store, uint64_t *ret_bytes, struct err *err)

@@ -40,12 +40,18 @@ struct store {
 	struct catalog *catalog;
 };
 
+/* What writers of other processes left is removed when it is this old. */
+enum { STORE_TIDY_AGE_S = 3600 };
+
 /* "kind/name", for the backend. */
 enum { STORE_OBJECT_MAX = 160 };
 /* Remove what writers left that are over, or that stood still for an hour. */
 void store_tidy(struct store *store);
 
 void store_object(const char *kind, const char *name, char ret_object[STORE_OBJECT_MAX]);
+
+/* -EROFS for a store that was opened for reading only. */
+int store_writable(const struct store *store, struct err *err);
 
 /* If `rc` is -ENOSPC or -EDQUOT put the store, what is being written and its size in front of
  * the sentence. */
@@ -60,6 +66,10 @@ int store_get_sealed(struct store *store, const char *object, size_t max, char *
 
 /* Note that damage was found in a pack: later checkpoints store its chunks anew. */
 void store_suspect(struct store *store, const struct pack *pack);
+
+/* Before something is published in an encrypted store: keys follow from its id, and of two
+ * processes that make one at once one has another id than the store. */
+int store_format_check(struct store *store, struct err *err);
 
 /* Ids of all manifests, also of checkpoints that are removed but still used (removal.h), in the
  * order of their names; malloc'ed, the caller's. */

@@ -14,6 +14,7 @@
 #include "base/fault.h"
 #include "base/log.h"
 #include "store/removal.h"
+#include "store/tree.h"
 
 enum { ID_TRIES = 100 };
 
@@ -65,8 +66,10 @@ int store_begin(struct store *store, const char *cluster, char ret_id[STORE_ID_M
 		struct store_txn **ret_txn, struct err *err)
 {
 	struct store_txn *txn;
-	int rc;
+	int rc = store_writable(store, err);
 
+	if (rc < 0)
+		return rc;
 	if (!name_valid(cluster, STORE_CLUSTER_MAX - 1))
 		return err_set(err, EINVAL,
 			       "\"%.80s\" is not a cluster's name: 1 to %d letters, digits, "
@@ -145,7 +148,47 @@ static bool manifest_names(const json_t *manifest, const struct stream_ref *ref)
 	return false;
 }
 
-/* A stream that an existing manifest names is whole, and stays while this lease is held. */
+static int chunk_reliable(const struct chunk_id *id, void *arg, struct err *err)
+{
+	struct store *store = arg;
+	bool known;
+
+	index_known(store->index, id, 1, &known);
+	return known ? 0 : chunk_missing(store, id, err);
+}
+
+/* Whether all chunks of a stream are where a new checkpoint may rely on them: 1, 0 or -errno.
+ */
+static int stream_reliable(struct store *store, const struct stream_ref *ref, struct err *err)
+{
+	uint64_t blocks = tree_blocks(ref->logical_bytes);
+	CLEANUP_FREE struct chunk_id *leaves = NULL;
+	struct chunk_reader *reader = NULL;
+	int rc;
+
+	if (!index_doubtful(store->index))
+		return 1;
+	rc = chunk_reader_create(store, &reader, err);
+	if (rc == 0)
+		rc = tree_inner(reader, ref, chunk_reliable, store, &leaves, err);
+	for (uint64_t block = 0; block < blocks && rc == 0; block++) {
+		struct node_ids node;
+
+		if (chunk_id_is_zero(&leaves[block]))
+			continue;
+		rc = chunk_reliable(&leaves[block], store, err);
+		if (rc == 0)
+			rc = tree_leaf(reader, ref, block, &leaves[block], &node, err);
+		for (unsigned int i = 0; i < NODE_FANOUT && rc == 0; i++)
+			if (!chunk_id_is_zero(&node.ids[i]))
+				rc = chunk_reliable(&node.ids[i], store, err);
+	}
+	chunk_reader_destroy(reader);
+	return rc == -EBADMSG ? 0 : rc < 0 ? rc : 1;
+}
+
+/* A stream that an existing manifest names is whole, and stays while this lease is held, unless
+ * it is in packs that are condemned or damaged. */
 int store_txn_adopt(struct store_txn *txn, const struct stream_ref *ref, struct err *err)
 {
 	CLEANUP_FREE struct store_entry *entries = NULL;
@@ -161,8 +204,12 @@ int store_txn_adopt(struct store_txn *txn, const struct stream_ref *ref, struct 
 			continue;
 		named = manifest_names(manifest, ref);
 		json_decref(manifest);
-		if (named)
-			return txn_note_stream(txn, ref, err) < 0 ? -ENOMEM : 1;
+		if (!named)
+			continue;
+		rc = stream_reliable(txn->store, ref, err);
+		if (rc == 1)
+			rc = txn_note_stream(txn, ref, err) < 0 ? -ENOMEM : 1;
+		return rc;
 	}
 	return rc;
 }
@@ -238,6 +285,8 @@ static int commit_document(struct store_txn *txn, json_t *document, struct err *
 	 * have published, if it was between this look and that. */
 	if (rc == 0)
 		rc = lease_check(txn->lease, err);
+	if (rc == 0)
+		rc = store_format_check(txn->store, err);
 	if (rc < 0)
 		return rc;
 	txn->published = true;

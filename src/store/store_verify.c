@@ -7,92 +7,98 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
-#include "store/mark.h"
 #include "store/plan.h"
 #include "store/store_priv.h"
 #include "store/tree.h"
 #include "store/work.h"
 
-/* All chunks of the streams are in packs that are there; their data are not read. */
-static int streams_check_index(struct store *store, const struct store_target *targets,
-			       size_t count, const struct store_work *work, struct err *err)
+/* Packs that streams need. */
+struct needed {
+	struct store *store;
+	const struct pack **packs;
+	size_t count;
+};
+
+static int needed_add(struct needed *needed, const struct pack *pack, struct err *err)
 {
-	struct chunk_reader *reader;
+	const struct pack **more;
+
+	for (size_t i = needed->count; i-- > 0;)
+		if (needed->packs[i] == pack)
+			return 0;
+	more = reallocarray(needed->packs, needed->count + 1, sizeof(const struct pack *));
+	if (!more)
+		return err_sys(err, ENOMEM, "list of packs");
+	needed->packs = more;
+	needed->packs[needed->count++] = pack;
+	return 0;
+}
+
+static int needed_node(const struct chunk_id *id, void *arg, struct err *err)
+{
+	struct needed *needed = arg;
+	struct place place;
+
+	if (chunk_id_is_zero(id))
+		return 0;
+	if (!chunk_find(needed->store, id, &place))
+		return chunk_missing(needed->store, id, err);
+	return needed_add(needed, place.pack, err);
+}
+
+/* All chunks of the stream are in packs that are there; their data are not read. */
+static int stream_check_index(struct needed *needed, struct chunk_reader *reader,
+			      const struct store_target *target, unsigned int threads,
+			      struct err *err)
+{
+	uint64_t blocks = tree_blocks(target->ref.logical_bytes);
+	struct chunk_id *leaves = NULL;
+	struct plan plan = {0};
+	int rc = tree_inner(reader, &target->ref, needed_node, needed, &leaves, err);
+
+	for (uint64_t block = 0; block < blocks && rc == 0; block++)
+		rc = needed_node(&leaves[block], needed, err);
+	if (rc < 0)
+		err_prefix(err, "%s", target->name);
+	if (rc == 0)
+		rc = plan_make(needed->store, target, 1, &leaves, 0, blocks, threads, &plan,
+			       err);
+	for (size_t i = 0; i < plan.segment_count && rc == 0; i++)
+		rc = needed_add(needed, plan.segments[i].pack, err);
+	plan_clear(&plan);
+	free(leaves);
+	return rc;
+}
+
+/* What an open store knows of its packs may have been damaged on the medium meanwhile. */
+static int packs_check(struct needed *needed, struct err *err)
+{
+	struct store *store = needed->store;
+	int rc = 0;
+
+	for (size_t i = 0; i < needed->count && rc == 0; i++) {
+		rc = pack_check(store->backend, store->crypt, needed->packs[i], err);
+		if (rc == -EBADMSG)
+			store_suspect(store, needed->packs[i]);
+	}
+	return rc;
+}
+
+static int streams_check(struct store *store, const struct store_target *targets, size_t count,
+			 bool quick, const struct store_work *work, struct err *err)
+{
+	struct needed needed = {.store = store};
+	struct chunk_reader *reader = NULL;
 	int rc;
 
 	index_hold(store->index);
 	rc = chunk_reader_create(store, &reader, err);
-	for (size_t i = 0; i < count && rc == 0; i++) {
-		uint64_t blocks = tree_blocks(targets[i].ref.logical_bytes);
-		struct chunk_id *leaves = NULL;
-		struct plan plan = {0};
-
-		rc = tree_leaves(reader, &targets[i].ref, &leaves, err);
-		if (rc < 0)
-			err_prefix(err, "%s", targets[i].name);
-		if (rc == 0)
-			rc = plan_make(store, &targets[i], 1, &leaves, 0, blocks,
-				       work_threads(work), &plan, err);
-		plan_clear(&plan);
-		free(leaves);
-	}
-	if (rc == 0)
-		chunk_reader_destroy(reader);
-	index_drop(store->index);
-	return rc;
-}
-
-/* Whether something of the pack is needed and read from there. */
-static bool pack_used(struct store *store, const struct mark *mark, const struct pack *pack)
-{
-	for (uint32_t i = 0; i < pack->chunk_count; i++) {
-		struct place place;
-
-		if (id_set_has(&mark->live, &pack->chunks[i].id) &&
-		    index_find(store->index, &pack->chunks[i].id, &place) && place.pack == pack)
-			return true;
-	}
-	return false;
-}
-
-/* The header, index and footer of a pack as they are stored now: what this process has in its
- * memory is of no use to the next one. */
-static int pack_recheck(struct store *store, const struct pack *pack, struct err *err)
-{
-	struct pack *again;
-	int rc = pack_load(store->backend, store->crypt, pack->name, pack->bytes, &again, err);
-
-	if (rc == -ENOENT)
-		return err_set(err, EBADMSG, "pack %s is missing", pack->name);
-	if (rc < 0)
-		return rc;
-	if (again->unreadable) {
-		rc = err_set(err, EBADMSG, "pack %s is damaged: its index cannot be read",
-			     pack->name);
-		store_suspect(store, pack);
-	}
-	pack_destroy(again);
-	return rc;
-}
-
-static int packs_recheck(struct store *store, const struct store_target *targets, size_t count,
-			 struct err *err)
-{
-	CLEANUP_FREE struct pack **packs = NULL;
-	struct mark mark = {0};
-	size_t pack_count = 0;
-	int rc;
-
-	index_hold(store->index);
-	rc = mark_begin(store, &mark, err);
 	for (size_t i = 0; i < count && rc == 0; i++)
-		rc = mark_stream(&mark, &targets[i].ref, err);
-	if (rc == 0)
-		rc = index_packs(store->index, &packs, &pack_count, err);
-	for (size_t i = 0; i < pack_count && rc == 0; i++)
-		if (pack_used(store, &mark, packs[i]))
-			rc = pack_recheck(store, packs[i], err);
-	mark_end(&mark);
+		rc = stream_check_index(&needed, reader, &targets[i], work_threads(work), err);
+	if (rc == 0 && !quick)
+		rc = packs_check(&needed, err);
+	chunk_reader_destroy(reader);
+	free(needed.packs);
 	index_drop(store->index);
 	return rc;
 }
@@ -129,10 +135,9 @@ static int verify_all(struct store *store, const char *id, bool quick,
 		return err_sys(err, ENOMEM, "streams");
 	for (size_t i = 0; i < count; i++)
 		targets[i] = (struct store_target){streams[i].name, streams[i].ref, -1};
-	rc = quick ? streams_check_index(store, targets, count, work, err)
-		   : store_fill(store, targets, count, work, err);
+	rc = streams_check(store, targets, count, quick, work, err);
 	if (rc == 0 && !quick)
-		rc = packs_recheck(store, targets, count, err);
+		rc = store_fill(store, targets, count, work, err);
 	if (rc == -EBADMSG)
 		images_forget(store, streams, count);
 	return rc < 0 ? err_prefix(err, "checkpoint %s", id) : 0;
@@ -165,9 +170,10 @@ static void good_before(struct store *store, const char *id, char ret_id[STORE_I
 	ret_id[0] = '\0';
 	if (store_list(store, NULL, &entries, &count, NULL) < 0)
 		return;
-	for (at = 0; at < count && !cluster; at++)
-		if (!strcmp(entries[at].id, id))
-			cluster = entries[at].cluster;
+	for (at = 0; at < count && strcmp(entries[at].id, id) != 0; at++)
+		;
+	if (at < count)
+		cluster = entries[at].cluster;
 	while (cluster && at-- > 0) {
 		if (entries[at].damaged || strcmp(entries[at].cluster, cluster))
 			continue;
@@ -183,7 +189,7 @@ static void verify_failed(struct store *store, const char *id, struct err *err)
 	int rc = store_exists(store, id, &fault);
 
 	snprintf(reason, sizeof(reason), "%.*s", (int)sizeof(reason) - 1, err->msg);
-	if (rc == 1)
+	if (rc == 1 && !store->read_only)
 		rc = quarantine_set(store, id, reason, &fault);
 	else if (rc == 0)
 		rc = err_set(&fault, ENOENT, "checkpoint %s was removed meanwhile", id);
@@ -225,7 +231,7 @@ int store_verify(struct store *store, const char *id, bool quick, const struct s
 	store_lease_end(lease);
 	if (rc == -EBADMSG)
 		verify_failed(store, id, &fault);
-	else if (rc == 0 && !quick)
+	else if (rc == 0 && !quick && !store->read_only)
 		verify_passed(store, id);
 	if (rc < 0 && err)
 		*err = fault;

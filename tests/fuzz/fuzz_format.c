@@ -38,6 +38,7 @@ static void lease(const char *text, size_t len)
 	struct err err = ERR_INIT;
 
 	pthread_mutex_init(&store.lock, NULL);
+	lease_keeper_init(&store.leases);
 	if (!store.index || backend_open_memory("fuzz", &store.backend, NULL) < 0 ||
 	    lease_begin(&store, true, &own, NULL) < 0 ||
 	    backend_put(store.backend, "removed/demo-1", text, len, NULL) < 0 ||
@@ -52,6 +53,7 @@ static void lease(const char *text, size_t len)
 	}
 	removals_settle(&store, own, &err);
 	store_lease_end(own);
+	lease_keeper_end(&store.leases);
 	index_destroy(store.index);
 	backend_close(store.backend);
 	backend_memory_forget("fuzz");

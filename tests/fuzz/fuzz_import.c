@@ -19,6 +19,7 @@ static void store_make(struct store *store)
 {
 	*store = (struct store){.index = index_create(), .cache = segment_cache_create()};
 	pthread_mutex_init(&store->lock, NULL);
+	lease_keeper_init(&store->leases);
 	governor_init(&store->governor, STORE_LEVEL_RAW);
 	if (!store->index || !store->cache ||
 	    backend_open_memory("fuzz", &store->backend, NULL) < 0 ||
@@ -28,6 +29,7 @@ static void store_make(struct store *store)
 
 static void store_drop(struct store *store)
 {
+	lease_keeper_end(&store->leases);
 	catalog_close(store->catalog);
 	index_destroy(store->index);
 	segment_cache_destroy(store->cache);

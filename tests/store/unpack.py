@@ -224,7 +224,7 @@ def levels(size):
 
 
 def extract(store, reference, path):
-    size, data_pages = reference["logical_bytes"], 0
+    size, data_bytes = reference["logical_bytes"], 0
     with open(path, "wb") as file:
         file.truncate(size)
         ids = [bytes.fromhex(reference["root"])]
@@ -242,8 +242,8 @@ def extract(store, reference, path):
             expect(data.strip(b"\0"), "a page of zeros is stored")
             file.seek(page * PAGE)
             file.write(data)
-            data_pages += 1
-    expect(data_pages * PAGE == reference["data_bytes"], "data_bytes")
+            data_bytes += len(data)
+    expect(data_bytes == reference["data_bytes"], "data_bytes")
 
 
 def export_open(path, check_sums=False):

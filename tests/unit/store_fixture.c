@@ -95,8 +95,7 @@ int fixture_destroy(void **state)
 
 struct store_config plain_config(const struct fixture *fx)
 {
-	return (struct store_config){
-		.location = fx->store, .cache_dir = fx->cache, .level = 1};
+	return (struct store_config){.location = fx->store, .cache_dir = fx->cache, .level = 1};
 }
 
 struct store *open_config(const struct store_config *config)
@@ -237,7 +236,8 @@ void check_checkpoint(const struct fixture *fx, struct store *store, const char 
 		size_t len = MEMORY_BYTES;
 
 		if (i < 3) {
-			assert_ok(io_read_file(fx->file[i], 1 << 20, (char **)&want, &len, &err));
+			assert_ok(
+				io_read_file(fx->file[i], 1 << 20, (char **)&want, &len, &err));
 		} else {
 			want = memory_make(len, seed + i - 3);
 		}
@@ -280,7 +280,7 @@ size_t check_all_good(struct store *store)
 	return count;
 }
 
-size_t dir_count(const char *dir, const char *below)
+static size_t names_count(const char *dir, const char *below, bool hidden)
 {
 	char path[IO_PATH_MAX];
 	struct dirent *item;
@@ -292,9 +292,20 @@ size_t dir_count(const char *dir, const char *below)
 	if (!handle)
 		return 0;
 	while ((item = readdir(handle)))
-		count += strcmp(item->d_name, ".") && strcmp(item->d_name, "..");
+		count += item->d_name[0] != '.' ||
+			 (hidden && strcmp(item->d_name, ".") && strcmp(item->d_name, ".."));
 	closedir(handle);
 	return count;
+}
+
+size_t dir_count(const char *dir, const char *below)
+{
+	return names_count(dir, below, true);
+}
+
+size_t objects_count(const char *dir, const char *below)
+{
+	return names_count(dir, below, false);
 }
 
 void only_name(const char *dir, const char *below, char ret_name[256])

@@ -67,6 +67,8 @@ size_t check_all_good(struct store *store);
 
 /* Names in a directory below the store, without "." and ".."; a missing one has none. */
 size_t dir_count(const char *dir, const char *below);
+/* Without hidden ones, which are temporary files. */
+size_t objects_count(const char *dir, const char *below);
 /* The only name there. */
 void only_name(const char *dir, const char *below, char ret_name[256]);
 void file_flip(const char *path, off_t at, uint8_t mask);

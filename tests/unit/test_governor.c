@@ -140,8 +140,8 @@ static void test_nonsense(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_fixed),	       cmocka_unit_test(test_medium),
-		cmocka_unit_test(test_busy_cores),     cmocka_unit_test(test_incompressible),
+		cmocka_unit_test(test_fixed),      cmocka_unit_test(test_medium),
+		cmocka_unit_test(test_busy_cores), cmocka_unit_test(test_incompressible),
 		cmocka_unit_test(test_nonsense),
 	};
 

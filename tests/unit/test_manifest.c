@@ -8,12 +8,13 @@
 
 static json_t *good_manifest(void)
 {
-	struct simg_ref refs[3] = {{.logical_bytes = 4096, .file_bytes = 4312},
-				   {.logical_bytes = 1, .file_bytes = 217, .root = {0xab}},
-				   {.logical_bytes = 0, .file_bytes = 136}};
-	json_t *manifest = manifest_make("demo", 1, refs, refs);
+	struct stream_ref refs[3] = {{.logical_bytes = 4096, .data_bytes = 4096},
+				     {.logical_bytes = 1, .data_bytes = 1, .root = {{0xab}}},
+				     {.logical_bytes = 0}};
+	json_t *manifest = manifest_make("demo", "", 1, refs, refs);
 
-	json_object_set_new(manifest, "format", json_integer(1));
+	json_object_set_new(manifest, "format", json_integer(MANIFEST_VERSION));
+	json_object_set_new(manifest, "stored_bytes", json_integer(12345));
 	json_object_set_new(manifest, "id", json_string("demo-20261122-181900-4f2a"));
 	return manifest;
 }
@@ -68,25 +69,25 @@ static int check_with(const char *path, const char *value, struct err *err)
 static void test_round_trip(void **state)
 {
 	json_t *manifest = good_manifest(), *back;
-	struct manifest_file *files;
+	struct manifest_stream *streams;
 	struct err err = ERR_INIT;
 	size_t len, count;
 	char *text;
 
 	(void)state;
 	assert_ok(manifest_encode(manifest, &text, &len, &err));
-	assert_memory_equal(text, "stasis-manifest 1 sha256=", 25);
+	assert_memory_equal(text, "stasis-manifest 2 sha256=", 25);
 	assert_ok(manifest_decode(text, len, &back, &err));
 	assert_true(json_equal(manifest, back));
-	assert_ok(manifest_files(back, &files, &count, &err));
+	assert_ok(manifest_streams(back, &streams, &count, &err));
 	assert_int_equal(count, 6);
-	assert_true(files[0].shared);
-	assert_string_equal(files[2].name, "disk");
-	assert_false(files[3].shared);
-	assert_string_equal(files[3].name, "vm0.ram.simg");
-	assert_int_equal(files[4].ref.root[0], 0xab);
-	assert_int_equal(files[4].ref.file_bytes, 217);
-	free(files);
+	assert_true(streams[0].shared);
+	assert_string_equal(streams[2].name, "disk");
+	assert_false(streams[3].shared);
+	assert_string_equal(streams[3].name, "vm0.ram");
+	assert_int_equal(streams[4].ref.root.bytes[0], 0xab);
+	assert_int_equal(streams[4].ref.data_bytes, 1);
+	free(streams);
 	free(text);
 	json_decref(back);
 	json_decref(manifest);
@@ -94,20 +95,21 @@ static void test_round_trip(void **state)
 
 static void test_ref_round_trip(void **state)
 {
-	struct simg_ref ref = {.logical_bytes = SIMG_LOGICAL_MAX, .file_bytes = 1 << 20}, back;
+	struct stream_ref ref = {.logical_bytes = STREAM_BYTES_MAX, .data_bytes = 1 << 20},
+			  back;
 	struct err err = ERR_INIT;
 	json_t *object;
 
 	(void)state;
-	for (size_t i = 0; i < SIMG_HASH_BYTES; i++)
-		ref.root[i] = (uint8_t)(i * 37);
-	object = simg_ref_to_json(&ref);
-	assert_ok(simg_ref_from_json(object, &back, &err));
-	assert_true(simg_ref_equal(&ref, &back));
+	for (size_t i = 0; i < CHUNK_ID_BYTES; i++)
+		ref.root.bytes[i] = (uint8_t)(i * 37);
+	object = stream_ref_to_json(&ref);
+	assert_ok(stream_ref_from_json(object, &back, &err));
+	assert_true(stream_ref_equal(&ref, &back));
 	json_object_set_new(object, "root", json_string("00"));
-	assert_int_equal(simg_ref_from_json(object, &back, &err), -EBADMSG);
+	assert_int_equal(stream_ref_from_json(object, &back, &err), -EBADMSG);
 	assert_non_null(strstr(err.msg, "\"root\" must be 64 lower-case hexadecimal digits"));
-	assert_int_equal(simg_ref_from_json(NULL, &back, &err), -EBADMSG);
+	assert_int_equal(stream_ref_from_json(NULL, &back, &err), -EBADMSG);
 	json_decref(object);
 }
 
@@ -157,7 +159,8 @@ static void test_every_length(void **state)
 
 static void test_newer(void **state)
 {
-	static const char text[] = "stasis-manifest 2 whatever comes then\n\1\2\3";
+	static const char text[] = "stasis-manifest 3 whatever comes then\n\1\2\3";
+	static const char old[] = "stasis-manifest 1 sha256=00 bytes=0\n";
 	struct err err = ERR_INIT;
 	json_t *manifest;
 
@@ -165,9 +168,11 @@ static void test_newer(void **state)
 	assert_int_equal(manifest_decode(text, sizeof(text) - 1, &manifest, &err),
 			 -EPROTONOSUPPORT);
 	assert_string_equal(err.msg,
-			    "the manifest has version 2, this program knows versions up to 1");
-	assert_int_equal(check_with("format", "2", &err), -EPROTONOSUPPORT);
-	assert_non_null(strstr(err.msg, "format 2"));
+			    "the manifest has version 3, this program knows versions up to 2");
+	assert_fails(check_with("format", "3", &err), EPROTONOSUPPORT, "format 3");
+	assert_fails(manifest_decode(old, sizeof(old) - 1, &manifest, &err), EPROTONOSUPPORT,
+		     "version 1, which this program does not read any more");
+	assert_fails(check_with("format", "1", &err), EBADMSG, "format");
 }
 
 /* A NUL in the first line ends neither the line nor the checks. */
@@ -205,7 +210,7 @@ static int decode_json(const char *json, struct err *err)
 	assert_int_equal(
 		hash_sha256(&(struct iovec){(void *)json, strlen(json)}, 1, hash, NULL), 0);
 	hash_to_hex(hash, hex);
-	len = asprintf(&text, "stasis-manifest 1 sha256=%s bytes=%zu\n%s", hex, strlen(json),
+	len = asprintf(&text, "stasis-manifest 2 sha256=%s bytes=%zu\n%s", hex, strlen(json),
 		       json);
 	assert_true(len > 0);
 	rc = manifest_decode(text, (size_t)len, &manifest, err);
@@ -267,7 +272,7 @@ static void test_fields_missing_or_mistyped(void **state)
 		"images/initrd",
 		"images/initrd/logical_bytes",
 		"images/disk",
-		"images/disk/file_bytes",
+		"images/disk/data_bytes",
 		"images/disk/format",
 		"vms",
 		"vms/0/name",
@@ -276,11 +281,10 @@ static void test_fields_missing_or_mistyped(void **state)
 		"vms/0/cpus",
 		"vms/0/ram",
 		"vms/0/ram/root",
-		"vms/0/ram/file",
 		"vms/0/state",
 		"vms/0/state/logical_bytes",
 		"vms/0/disk",
-		"vms/0/disk/file_bytes",
+		"vms/0/disk/data_bytes",
 		"phases",
 		"phases/0/name",
 		"phases/0/start_ns",
@@ -288,6 +292,7 @@ static void test_fields_missing_or_mistyped(void **state)
 		"pause_ns",
 		"total_ns",
 		"pause_includes_write",
+		"stored_bytes",
 		"run",
 	};
 	static const char *const values[] = {"1.5", "-1"};
@@ -334,16 +339,13 @@ static void test_field_bounds(void **state)
 		{"vms/0/memory_bytes", "70368744177665", -EBADMSG},
 		{"vms/0/cpus", "0", -EBADMSG},
 		{"vms/0/cpus", "4097", -EBADMSG},
-		{"vms/0/ram/file", "\"a/b.simg\"", -EBADMSG},
-		{"vms/0/ram/file", "\"..simg\"", -EBADMSG},
-		{"vms/0/ram/file", "\".simg\"", -EBADMSG},
-		{"vms/0/ram/file", "\"manifest\"", -EBADMSG},
-		{"vms/0/ram/file", "\"vm0.disk.simg\"", -EBADMSG},
 		{"vms/0/ram/root",
 		 "\"ABCDEF0000000000000000000000000000000000000000000000000000000000\"",
 		 -EBADMSG},
 		{"vms/0/ram/logical_bytes", "70368744177665", -EBADMSG},
-		{"vms/0/ram/file_bytes", "135", -EBADMSG},
+		{"vms/0/ram/data_bytes", "70368744177665", -EBADMSG},
+		{"vms/0/ram/data_bytes", "-1", -EBADMSG},
+		{"stored_bytes", "0", 0},
 		{"phases", "[]", 0},
 		{"run", "{\"argv\": [\"x\"]}", 0},
 		{"unknown", "[1, 2]", 0},
@@ -356,21 +358,17 @@ static void test_field_bounds(void **state)
 			fail_msg("%s = %s", cases[i].path, cases[i].value);
 }
 
-/* The good manifest's VM `count` times, each with its own name, index and files. */
+/* The good manifest's VM `count` times, each with its own name and index. */
 static json_t *many_vms(int count)
 {
 	json_t *manifest = good_manifest(), *vms = json_array();
 	const json_t *first = json_array_get(json_object_get(manifest, "vms"), 0);
 
 	for (int i = 0; i < count; i++) {
-		static const char *const parts[] = {"ram", "state", "disk"};
 		json_t *vm = json_deep_copy(first);
 
 		json_object_set_new(vm, "name", json_sprintf("vm%d", i));
 		json_object_set_new(vm, "index", json_integer(i));
-		for (int p = 0; p < 3; p++)
-			json_object_set_new(json_object_get(vm, parts[p]), "file",
-					    json_sprintf("vm%d.%s.simg", i, parts[p]));
 		json_array_append_new(vms, vm);
 	}
 	json_object_set_new(manifest, "vms", vms);

@@ -184,8 +184,9 @@ static void test_wrong_size_is_refused(void **state)
 
 	(void)state;
 	ram_setup(&ram, 1);
-	assert_int_equal(ram_capture_create(ram.fd, BYTES + RAM_PAGE_BYTES, NULL, &capture, &err),
-			 -EINVAL);
+	assert_int_equal(
+		ram_capture_create(ram.fd, BYTES + RAM_PAGE_BYTES, NULL, &capture, &err),
+		-EINVAL);
 	assert_int_equal(ram_capture_create(ram.fd, 0, NULL, &capture, &err), -EINVAL);
 	assert_int_equal(ram_clone(ram.fd, ram.fd, BYTES / 2, 1, &err), -EINVAL);
 	ram_teardown(&ram);
@@ -249,7 +250,8 @@ static void test_one_pass_over_many(void **state)
 	(void)state;
 	for (unsigned int i = 0; i < VMS; i++) {
 		ram_setup(&rams[i], 10 + i);
-		assert_int_equal(ram_capture_create(rams[i].fd, BYTES, NULL, &captures[i], &err), 0);
+		assert_int_equal(
+			ram_capture_create(rams[i].fd, BYTES, NULL, &captures[i], &err), 0);
 	}
 	for (int round = 0; round < 10; round++) {
 		for (unsigned int i = 0; i < VMS; i++)

@@ -6,7 +6,34 @@
 #include <sys/mman.h>
 
 #include "store/hash.h"
+#include "store/simg.h"
 #include "store/simg_format.h"
+
+static uint64_t image_next_data(void *arg, uint64_t offset)
+{
+	(void)arg;
+	return offset;
+}
+
+static int image_block(void *arg, uint64_t offset, uint32_t len, void *scratch,
+		       const void **ret_data, struct err *err)
+{
+	(void)len;
+	(void)scratch;
+	(void)err;
+	*ret_data = (const uint8_t *)arg + offset;
+	return 0;
+}
+
+static struct simg_source image_source(uint8_t *bytes, size_t len)
+{
+	return (struct simg_source){
+		.logical_bytes = len,
+		.next_data = image_next_data,
+		.block = image_block,
+		.arg = bytes,
+	};
+}
 
 static void path_of(void **state, const char *name, char *ret_path)
 {
@@ -24,7 +51,7 @@ static void add_progress(uint64_t bytes, void *arg)
 static void round_trip(const char *path, uint8_t *bytes, size_t len, unsigned int threads,
 		       struct simg_ref *ret_ref)
 {
-	struct simg_source source = memory_source(bytes, len);
+	struct simg_source source = image_source(bytes, len);
 	int dest = memfd_create("dest", MFD_CLOEXEC);
 	atomic_ullong written = 0, read = 0;
 	uint8_t *back = malloc(len + 1);
@@ -129,7 +156,7 @@ static size_t small_image(const char *path, struct simg_ref *ret_ref)
 {
 	size_t len = 2 * SIMG_BLOCK_BYTES + 4096 + 10;
 	uint8_t *bytes = calloc(1, len);
-	struct simg_source source = memory_source(bytes, len);
+	struct simg_source source = image_source(bytes, len);
 	struct err err = ERR_INIT;
 
 	assert_non_null(bytes);
@@ -340,7 +367,7 @@ static void test_forged_index(void **state)
 static void test_wrong_files(void **state)
 {
 	uint8_t bytes[100] = {1};
-	struct simg_source source = memory_source(bytes, sizeof(bytes));
+	struct simg_source source = image_source(bytes, sizeof(bytes));
 	struct simg_ref ref, other;
 	struct err err = ERR_INIT;
 	char path[IO_PATH_MAX];
@@ -376,7 +403,7 @@ static int failing_block(void *arg, uint64_t offset, uint32_t len, void *scratch
 static void test_failing_source(void **state)
 {
 	struct simg_source source = {.logical_bytes = 40 * SIMG_BLOCK_BYTES,
-				     .next_data = memory_next_data,
+				     .next_data = image_next_data,
 				     .block = failing_block};
 	char path[IO_PATH_MAX];
 	struct simg_ref ref;

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Tests of the store: transactions, verification, removal, shared images. */
+/* Tests of the store as a whole: opening, transactions, lists, removal, collection, several
+ * handles on one location. */
 #include "store_fixture.h"
 
+#include "base/clock.h"
 #include "base/parallel.h"
 
 static void test_commit_and_read(void **state)
@@ -11,9 +13,10 @@ static void test_commit_and_read(void **state)
 	struct store_entry *entries;
 	char first[STORE_ID_MAX], second[STORE_ID_MAX], newest[STORE_ID_MAX];
 	struct err err = ERR_INIT;
+	uint64_t free_bytes;
 	size_t count;
 
-	assert_int_equal(store_newest(store, "demo", newest, &err), -ENOENT);
+	assert_fails(store_newest(store, "demo", newest, &err), ENOENT, "no good checkpoint");
 	assert_ok(checkpoint_make(fx, store, "demo", 10, first, &err));
 	assert_ok(checkpoint_make(fx, store, "demo", 20, second, &err));
 	assert_ok(checkpoint_make(fx, store, "other", 30, newest, &err));
@@ -26,53 +29,75 @@ static void test_commit_and_read(void **state)
 	assert_int_equal(entries[0].created_ns, 10);
 	assert_int_equal(entries[0].pause_ns, 7);
 	assert_int_equal(entries[0].vms, 1);
+	assert_int_equal(entries[0].logical_bytes, 3 * MEMORY_BYTES);
 	assert_true(entries[0].bytes > MEMORY_BYTES / 2);
 	assert_false(entries[0].damaged);
 	free(entries);
-	assert_int_equal(list_count(store, NULL), 3);
+	assert_int_equal(checkpoints_count(store, NULL), 3);
 	assert_ok(store_newest(store, "demo", newest, &err));
 	assert_string_equal(newest, second);
-	check_part(store, first, "vm0.ram", 10);
-	check_part(store, first, "vm0.disk", 12);
-	check_part(store, second, "vm0.state", 21);
-	assert_ok(store_verify(store, first, false, NULL, NULL, &err));
+	check_checkpoint(fx, store, first, 10);
+	check_checkpoint(fx, store, second, 20);
+	assert_ok(verify_full(store, first, &err));
+	assert_ok(store_verify(store, second, true, NULL, &err));
+	assert_ok(store_free_bytes(store, &free_bytes, &err));
+	assert_true(free_bytes > 0);
 	store_close(store);
 	store = open_store(fx);
-	assert_int_equal(list_count(store, NULL), 3);
-	check_part(store, first, "vm0.ram", 10);
+	assert_int_equal(checkpoints_count(store, NULL), 3);
+	check_checkpoint(fx, store, first, 10);
+	assert_int_equal(dir_count(fx->store, "leases"), 0);
 	store_close(store);
-}
-
-static int open_expect_busy(void *arg)
-{
-	const struct fixture *fx = arg;
-	struct err err = ERR_INIT;
-	struct store *store;
-
-	return store_open(fx->store, &store, &err) == -EBUSY && strstr(err.msg, "pid ") ? 0 : 1;
 }
 
 static void test_open_refusals(void **state)
 {
 	struct fixture *fx = *state;
-	struct store *store, *again;
+	struct store_config config = plain_config(fx);
+	struct store *store;
+	struct err err = ERR_INIT;
+	char path[IO_PATH_MAX], *text;
+	size_t len, files = dir_count(fx->dir, "");
+
+	config.location = fx->dir;
+	assert_fails(store_open(&config, &store, &err), ENOTEMPTY, "not empty");
+	assert_int_equal(dir_count(fx->dir, ""), files);
+	config.location = fx->file[0];
+	assert_fails(store_open(&config, &store, &err), ENOTDIR, "no directory");
+	config.location = "";
+	assert_fails(store_open(&config, &store, &err), EINVAL, "empty");
+	config.location = "ftp://host/x";
+	assert_fails(store_open(&config, &store, &err), EINVAL, "ftp://host/x");
+	config.location = fx->store;
+	store_close(open_config(&config));
+	snprintf(path, sizeof(path), "%s/store/format", fx->store);
+	assert_ok(io_read_file(path, 1000, &text, &len, &err));
+	text[strlen("stasis-store ")] = '3';
+	assert_ok(io_replace_file(path, text, len, 0600, &err));
+	assert_fails(store_open(&config, &store, &err), EPROTONOSUPPORT,
+		     "format version 3, this program reads and writes version 2");
+	for (size_t cut = 0; cut < len; cut += 7) {
+		text[strlen("stasis-store ")] = '2';
+		assert_ok(io_replace_file(path, text, cut, 0600, &err));
+		assert_fails(store_open(&config, &store, &err), EBADMSG, "store/format");
+	}
+	free(text);
+}
+
+/* A store of the first form is left alone. */
+static void test_first_form(void **state)
+{
+	struct fixture *fx = *state;
+	struct store_config config = plain_config(fx);
+	struct store *store;
 	struct err err = ERR_INIT;
 	char path[IO_PATH_MAX];
 
-	assert_int_equal(store_open(fx->dir, &store, &err), -ENOTEMPTY);
-	assert_int_equal(dir_count(fx->dir, ""), 3);
-	store = open_store(fx);
-	assert_int_equal(store_open(fx->store, &again, &err), -EBUSY);
-	assert_int_equal(child_run(NULL, open_expect_busy, fx), 0);
-	store_close(store);
+	assert_int_equal(mkdir(fx->store, 0700), 0);
 	snprintf(path, sizeof(path), "%s/format", fx->store);
-	assert_ok(io_replace_file(path, "stasis-store 2\n", 15, 0600, &err));
-	assert_int_equal(store_open(fx->store, &store, &err), -EPROTONOSUPPORT);
-	assert_non_null(
-		strstr(err.msg, "format version 2, this program knows versions up to 1"));
-	assert_ok(io_replace_file(path, "nonsense\n", 9, 0600, &err));
-	assert_int_equal(store_open(fx->store, &store, &err), -EBADMSG);
-	assert_int_equal(store_open(fx->file[0], &store, &err), -ENOTDIR);
+	assert_ok(io_replace_file(path, "stasis-store 1\n", 15, 0600, &err));
+	assert_fails(store_open(&config, &store, &err), ENOTEMPTY, "format");
+	assert_int_equal(dir_count(fx->store, ""), 1);
 }
 
 static void test_bad_names(void **state)
@@ -87,10 +112,10 @@ static void test_bad_names(void **state)
 		"a b",
 		"\xc3\xa4",
 		"0123456789012345678901234567890123456789012345678901234567890123"};
-	const struct fixture *fx = *state;
-	struct store *store = open_store(fx);
+	struct store *store = open_store(*state);
 	struct err err = ERR_INIT;
-	char id[STORE_ID_MAX], path[IO_PATH_MAX];
+	char id[STORE_ID_MAX];
+	struct store_lease *lease;
 	struct store_txn *txn;
 	json_t *manifest;
 
@@ -98,21 +123,24 @@ static void test_bad_names(void **state)
 		assert_int_equal(store_begin(store, names[i], id, &txn, &err), -EINVAL);
 		assert_int_equal(store_manifest(store, names[i], &manifest, &err), -EINVAL);
 		assert_int_equal(store_remove(store, names[i], &err), -EINVAL);
-		assert_int_equal(
-			store_part_path(store, names[i], "p", path, sizeof(path), &err),
-			-EINVAL);
+		assert_int_equal(store_verify(store, names[i], true, NULL, &err), -EINVAL);
+		assert_int_equal(store_lease_begin(store, names[i], &lease, &err), -EINVAL);
+		assert_int_equal(store_export(store, names[i], -1, NULL, &err), -EINVAL);
 	}
-	assert_int_equal(store_part_path(store, "id", "../x", path, sizeof(path), &err),
-			 -EINVAL);
-	assert_int_equal(store_manifest(store, "absent", &manifest, &err), -ENOENT);
-	assert_int_equal(store_remove(store, "absent", &err), -ENOENT);
-	assert_int_equal(store_verify(store, "absent", true, NULL, NULL, &err), -ENOENT);
+	/* A cluster's name leaves room for the rest of the id. */
+	assert_fails(store_begin(store, "0123456789012345678901234567890123456789012", id, &txn,
+				 &err),
+		     EINVAL, "42");
+	assert_fails(store_manifest(store, "absent", &manifest, &err), ENOENT, "absent");
+	assert_fails(store_remove(store, "absent", &err), ENOENT, "absent");
+	assert_fails(store_verify(store, "absent", true, NULL, &err), ENOENT, "absent");
+	assert_fails(store_export(store, "absent", -1, NULL, &err), ENOENT, "absent");
 	store_close(store);
 }
 
 static void test_unique_ids(void **state)
 {
-	enum { COUNT = 300 };
+	enum { COUNT = 100 };
 	const struct fixture *fx = *state;
 	struct store *store = open_store(fx);
 	struct store_txn *txns[COUNT];
@@ -126,307 +154,188 @@ static void test_unique_ids(void **state)
 		for (int j = 0; j < i; j++)
 			assert_string_not_equal(ids[i], ids[j]);
 	}
-	assert_int_equal(dir_count(fx->store, "checkpoints"), COUNT);
+	assert_int_equal(dir_count(fx->store, "leases"), COUNT);
 	for (int i = 0; i < COUNT; i++)
 		store_abort(txns[i]);
-	assert_int_equal(dir_count(fx->store, "checkpoints"), 0);
+	assert_int_equal(dir_count(fx->store, "leases"), 0);
+	assert_int_equal(dir_count(fx->store, "packs"), 0);
+	store_abort(NULL);
+	store_close(NULL);
 	store_close(store);
 }
 
 /* Manifests that do not say what was put are refused, and nothing stays. */
 static void test_commit_mismatch(void **state)
 {
+	static const int wants[] = {0, -EINVAL, -EINVAL, -EBADMSG, -EINVAL, -EINVAL};
 	const struct fixture *fx = *state;
 	struct store *store = open_store(fx);
-	uint8_t bytes[4096] = {1};
-	struct simg_source source = memory_source(bytes, sizeof(bytes));
-	static const char *const parts[] = {"vm0.ram", "vm0.state", "vm0.disk"};
-	static const int wants[] = {0, -EINVAL, -EINVAL, -EINVAL, -EBADMSG, -ENOENT, -EINVAL};
+	struct store_gc_report report;
 	struct err err = ERR_INIT;
 
-	for (int kind = 0; kind < 7; kind++) {
-		struct simg_ref images[3], refs[3];
+	for (int kind = 0; kind < 6; kind++) {
+		uint8_t *bytes = memory_make(9000, 50 + (uint32_t)kind);
+		struct store_source source = memory_source(bytes, 9000);
+		struct store_part parts[3] = {{&source, {0}}, {&source, {0}}, {&source, {0}}};
+		struct stream_ref refs[3];
 		char id[STORE_ID_MAX];
 		struct store_txn *txn;
 		json_t *manifest;
 
 		assert_ok(store_begin(store, "demo", id, &txn, &err));
-		for (int i = 0; i < 3; i++) {
-			assert_ok(store_image_put(store, fx->file[i], &images[i], &err));
-			assert_ok(store_txn_put(txn, parts[i], &source, 0, NULL, NULL, &refs[i],
-						&err));
-		}
-		assert_int_equal(
-			store_txn_put(txn, parts[0], &source, 0, NULL, NULL, &refs[0], &err),
-			-EEXIST);
+		assert_ok(store_txn_put(txn, parts, 3, NULL, &err));
+		for (int i = 0; i < 3; i++)
+			refs[i] = parts[i].ref;
 		if (kind == 1)
-			assert_ok(store_txn_put(txn, "extra", &source, 0, NULL, NULL, &refs[0],
-						&err));
-		if (kind == 2)
-			refs[1].root[0] ^= 1;
-		manifest = manifest_make(kind == 3 ? "else" : "demo", 1, images, refs);
-		if (kind == 4)
+			refs[1].root.bytes[0] ^= 1;
+		if (kind == 5)
+			refs[2].data_bytes++;
+		manifest = manifest_make(kind == 2 ? "else" : "demo", "", 1, refs, refs);
+		if (kind == 3)
 			json_object_del(manifest, "host");
-		if (kind == 5) {
-			images[1].root[0] ^= 1;
-			json_decref(manifest);
-			manifest = manifest_make("demo", 1, images, refs);
-		}
-		if (kind == 6)
+		if (kind == 4)
 			json_object_del(manifest, "cluster");
 		assert_int_equal(store_commit(txn, manifest, &err), wants[kind]);
 		json_decref(manifest);
-		assert_int_equal(dir_count(fx->store, "checkpoints"), 1);
-		assert_int_equal(list_count(store, NULL), 1);
+		free(bytes);
+		assert_int_equal(checkpoints_count(store, NULL), 1);
 	}
+	assert_int_equal(check_all_good(store), 1);
+	assert_ok(store_gc(store, NULL, &report, &err));
+	assert_int_equal(dir_count(fx->store, "packs"), 1);
 	store_close(store);
 }
 
-struct putter {
+struct maker {
 	const struct fixture *fx;
 	struct store *store;
-	struct store_txn *txn;
 	char ids[8][STORE_ID_MAX];
 };
 
-static int put_one(size_t index, void *arg, struct err *err)
-{
-	struct putter *p = arg;
-	struct simg_ref ref;
-	char part[16];
-	uint8_t *bytes = malloc(MEMORY_BYTES);
-	struct simg_source source = memory_source(bytes, MEMORY_BYTES);
-	int rc;
-
-	memory_fill(bytes, MEMORY_BYTES, (uint32_t)index);
-	snprintf(part, sizeof(part), "p%zu", index);
-	rc = store_txn_put(p->txn, part, &source, 2, NULL, NULL, &ref, err);
-	free(bytes);
-	return rc;
-}
-
 static int make_one(size_t index, void *arg, struct err *err)
 {
-	struct putter *p = arg;
-	int rc = checkpoint_make(p->fx, p->store, "demo", (uint32_t)index, p->ids[index], err);
+	struct maker *m = arg;
+	struct store_gc_report report;
+	int rc = checkpoint_make(m->fx, m->store, "demo", 10 * (uint32_t)index, m->ids[index],
+				 err);
 
 	if (rc == 0 && index % 2)
-		rc = store_remove(p->store, p->ids[index], err);
+		rc = store_remove(m->store, m->ids[index], err);
 	if (rc == 0 && index % 2 == 0)
-		rc = store_verify(p->store, p->ids[index], false, NULL, NULL, err);
-	return rc;
+		rc = verify_full(m->store, m->ids[index], err);
+	if (rc == 0 && index >= 6)
+		rc = store_gc(m->store, NULL, &report, err);
+	return rc == -EBUSY ? 0 : rc;
 }
 
+/* Checkpoints, removals and collections by threads of one process. */
 static void test_concurrent(void **state)
 {
-	struct putter p = {.fx = *state, .store = open_store(*state)};
-	struct err err = ERR_INIT;
-	char id[STORE_ID_MAX];
-
-	assert_ok(store_begin(p.store, "demo", id, &p.txn, &err));
-	assert_ok(parallel_each(8, put_one, &p, &err));
-	store_abort(p.txn);
-	assert_ok(parallel_each(8, make_one, &p, &err));
-	assert_int_equal(list_count(p.store, "demo"), 4);
-	for (uint32_t i = 0; i < 8; i += 2) {
-		check_part(p.store, p.ids[i], "vm0.ram", i);
-		assert_ok(store_verify(p.store, p.ids[i], false, NULL, NULL, &err));
-	}
-	assert_int_equal(dir_count(p.fx->store, "images"), 3);
-	store_close(p.store);
-}
-
-static void test_verify_finds_damage(void **state)
-{
-	static const char *const files[] = {"manifest", "vm0.ram.simg", "vm0.state.simg",
-					    "vm0.disk.simg"};
-	const struct fixture *fx = *state;
-	struct store *store = open_store(fx);
-	char old[STORE_ID_MAX], id[STORE_ID_MAX], other[STORE_ID_MAX], newest[STORE_ID_MAX];
+	struct maker m = {.fx = *state, .store = open_store(*state)};
+	struct store_gc_report report;
 	struct err err = ERR_INIT;
 
-	assert_ok(checkpoint_make(fx, store, "demo", 5, old, &err));
-	assert_ok(checkpoint_make(fx, store, "demo", 9, id, &err));
-	assert_ok(checkpoint_make(fx, store, "other", 8, other, &err));
-	for (size_t i = 0; i < 4; i++) {
-		char path[IO_PATH_MAX];
-
-		snprintf(path, sizeof(path), "%.200s/checkpoints/%s/%s", fx->store, id,
-			 files[i]);
-		file_flip(path, 120, 4);
-		assert_int_equal(store_verify(store, id, false, NULL, NULL, &err), -EBADMSG);
-		assert_non_null(strstr(err.msg, files[i]));
-		assert_non_null(strstr(err.msg, old));
-		assert_ok(store_newest(store, "demo", newest, &err));
-		assert_string_equal(newest, old);
-		store_close(store);
-		store = open_store(fx);
-		assert_ok(store_newest(store, "demo", newest, &err));
-		assert_string_equal(newest, old);
-		file_flip(path, 120, 4);
-		/* The quick check passes, but does not end a quarantine; the full one does. */
-		assert_ok(store_verify(store, id, true, NULL, NULL, &err));
-		assert_ok(store_newest(store, "demo", newest, &err));
-		assert_string_equal(newest, old);
-		assert_ok(store_verify(store, id, false, NULL, NULL, &err));
-		assert_ok(store_newest(store, "demo", newest, &err));
-		assert_string_equal(newest, id);
-	}
-	store_close(store);
+	assert_ok(parallel_each(8, make_one, &m, &err));
+	assert_int_equal(checkpoints_count(m.store, "demo"), 4);
+	assert_ok(store_gc(m.store, NULL, &report, &err));
+	assert_ok(store_gc(m.store, NULL, &report, &err));
+	assert_int_equal(dir_count(m.fx->store, "condemned"), 0);
+	assert_int_equal(dir_count(m.fx->store, "leases"), 0);
+	for (uint32_t i = 0; i < 8; i += 2)
+		check_checkpoint(m.fx, m.store, m.ids[i], 10 * i);
+	assert_int_equal(check_all_good(m.store), 4);
+	store_close(m.store);
 }
 
-static void test_verify_missing_file(void **state)
+/* What one handle does another sees at once. */
+static void test_two_handles(void **state)
 {
 	const struct fixture *fx = *state;
-	struct store *store = open_store(fx);
-	char id[STORE_ID_MAX], path[IO_PATH_MAX];
+	struct store_config config = plain_config(fx);
+	struct store *a = open_store(fx), *b, *c = open_store(fx);
+	char first[STORE_ID_MAX], second[STORE_ID_MAX], newest[STORE_ID_MAX];
+	struct store_gc_report report;
+	struct store_cost cost;
 	struct err err = ERR_INIT;
-
-	assert_ok(checkpoint_make(fx, store, "demo", 5, id, &err));
-	assert_ok(store_part_path(store, id, "vm0.disk", path, sizeof(path), &err));
-	assert_int_equal(unlink(path), 0);
-	assert_int_equal(store_verify(store, id, true, NULL, NULL, &err), -EBADMSG);
-	assert_non_null(strstr(err.msg, "vm0.disk.simg is missing"));
-	assert_non_null(strstr(err.msg, "there is no good checkpoint before it"));
-	assert_ok(store_remove(store, id, &err));
-	assert_int_equal(dir_count(fx->store, "images"), 0);
-	store_close(store);
-}
-
-/* An image found damaged is written anew by the next checkpoint, which mends the earlier one
- * too. */
-static void test_damaged_image_heals(void **state)
-{
-	const struct fixture *fx = *state;
-	struct store *store = open_store(fx);
-	char id[STORE_ID_MAX], next[STORE_ID_MAX], path[IO_PATH_MAX];
-	struct simg_ref ref;
-	struct err err = ERR_INIT;
-
-	usleep(150000); /* the files' times settle, so that their hashes are remembered */
-	assert_ok(checkpoint_make(fx, store, "demo", 5, id, &err));
-	assert_ok(store_image_put(store, fx->file[2], &ref, &err));
-	assert_ok(store_image_path(store, &ref, path, sizeof(path), &err));
-	file_flip(path, 100, 1);
-	assert_int_equal(store_verify(store, id, false, NULL, NULL, &err), -EBADMSG);
-	assert_non_null(strstr(err.msg, path));
-	assert_ok(checkpoint_make(fx, store, "demo", 6, next, &err));
-	assert_ok(store_verify(store, next, false, NULL, NULL, &err));
-	assert_ok(store_verify(store, id, false, NULL, NULL, &err));
-	store_close(store);
-}
-
-static int64_t image_written_ns(struct store *store, const struct simg_ref *ref)
-{
-	struct err err = ERR_INIT;
-	char path[IO_PATH_MAX];
-	struct stat st;
-
-	assert_ok(store_image_path(store, ref, path, sizeof(path), &err));
-	assert_int_equal(stat(path, &st), 0);
-	return st.st_ctim.tv_sec * 1000000000LL + st.st_ctim.tv_nsec;
-}
-
-static void test_image_remembered(void **state)
-{
-	const struct fixture *fx = *state;
-	struct store *store = open_store(fx);
-	struct simg_ref first, again, changed;
-	char path[IO_PATH_MAX];
-	struct err err = ERR_INIT;
-	int64_t written_ns;
-
-	usleep(150000);
-	assert_ok(store_image_put(store, fx->file[0], &first, &err));
-	written_ns = image_written_ns(store, &first);
-	usleep(20000);
-	assert_ok(store_image_put(store, fx->file[0], &again, &err));
-	assert_true(simg_ref_equal(&first, &again));
-	assert_int_equal(image_written_ns(store, &first), written_ns);
-	/* A truncated or missing image is not trusted. */
-	assert_ok(store_image_path(store, &first, path, sizeof(path), &err));
-	assert_int_equal(truncate(path, 10), 0);
-	assert_ok(store_image_put(store, fx->file[0], &again, &err));
-	assert_ok(simg_read(path, &first, -1, 0, NULL, NULL, &err));
-	unlink(path);
-	assert_ok(store_image_put(store, fx->file[0], &again, &err));
-	assert_ok(simg_read(path, &first, -1, 0, NULL, NULL, &err));
-	file_flip(fx->file[0], 5, 1);
-	assert_ok(store_image_put(store, fx->file[0], &changed, &err));
-	assert_false(simg_ref_equal(&first, &changed));
-	assert_int_equal(store_image_put(store, fx->dir, &again, &err), -EINVAL);
-	assert_int_equal(store_image_put(store, "/nonexistent", &again, &err), -ENOENT);
-	store_close(store);
-}
-
-static void test_remove_and_shared_images(void **state)
-{
-	const struct fixture *fx = *state;
-	struct store *store = open_store(fx);
-	char a[STORE_ID_MAX], b[STORE_ID_MAX], c[STORE_ID_MAX];
-	struct simg_ref ref;
+	struct stream_ref ref;
 	struct store_txn *txn;
-	struct err err = ERR_INIT;
 
-	assert_ok(checkpoint_make(fx, store, "demo", 1, a, &err));
-	assert_ok(checkpoint_make(fx, store, "demo", 2, b, &err));
-	assert_int_equal(dir_count(fx->store, "images"), 3);
-	assert_ok(store_remove(store, a, &err));
-	assert_int_equal(dir_count(fx->store, "images"), 3);
-	assert_ok(store_verify(store, b, false, NULL, NULL, &err));
-	/* An open transaction keeps what it put, and cannot be removed itself. */
-	assert_ok(store_begin(store, "demo", c, &txn, &err));
-	assert_ok(store_image_put(store, fx->file[1], &ref, &err));
-	assert_int_equal(store_remove(store, c, &err), -EBUSY);
-	assert_ok(store_remove(store, b, &err));
-	assert_int_equal(dir_count(fx->store, "images"), 1);
+	config.cache_dir = NULL;
+	b = open_config(&config);
+	assert_ok(checkpoint_make(fx, a, "demo", 10, first, &err));
+	assert_int_equal(checkpoints_count(b, NULL), 1);
+	assert_int_equal(checkpoints_count(c, NULL), 1);
+	check_checkpoint(fx, b, first, 10);
+	assert_ok(checkpoint_make(fx, b, "demo", 20, second, &err));
+	assert_ok(store_newest(a, "demo", newest, &err));
+	assert_string_equal(newest, second);
+	assert_ok(verify_full(a, second, &err));
+	/* What b has, c does not store again. */
+	assert_ok(store_begin(c, "demo", newest, &txn, &err));
+	assert_ok(store_txn_put_file(txn, fx->file[0], &ref, NULL, &err));
+	store_txn_cost(txn, &cost);
+	assert_int_equal(cost.new_bytes, 0);
 	store_abort(txn);
-	assert_ok(checkpoint_make(fx, store, "demo", 3, a, &err));
-	assert_ok(store_remove(store, a, &err));
-	assert_int_equal(dir_count(fx->store, "images"), 0);
-	assert_int_equal(dir_count(fx->store, "checkpoints"), 0);
-	assert_int_equal(store_remove(store, a, &err), -ENOENT);
-	store_close(store);
+	assert_ok(store_remove(a, first, &err));
+	assert_fails(store_remove(b, first, &err), ENOENT, first);
+	assert_int_equal(checkpoints_count(c, NULL), 1);
+	assert_ok(store_gc(c, NULL, &report, &err));
+	check_checkpoint(fx, a, second, 20);
+	check_checkpoint(fx, b, second, 20);
+	assert_int_equal(check_all_good(b), 1);
+	store_close(a);
+	store_close(b);
+	store_close(c);
 }
 
-/* A manifest that cannot be read may name any image: none is removed. */
-static void test_unreadable_manifest_keeps_images(void **state)
+static void test_read_only(void **state)
 {
 	const struct fixture *fx = *state;
-	struct store *store = open_store(fx);
-	char a[STORE_ID_MAX], b[STORE_ID_MAX], path[IO_PATH_MAX];
+	struct store_config config = plain_config(fx), reading = config;
+	char id[STORE_ID_MAX], bad[STORE_ID_MAX], path[IO_PATH_MAX], name[256];
+	struct store_gc_report report;
+	struct store *store;
 	struct err err = ERR_INIT;
+	struct store_txn *txn;
+	size_t before;
+	int pipe_fd = open("/dev/null", O_WRONLY | O_CLOEXEC);
 
-	assert_ok(checkpoint_make(fx, store, "demo", 1, a, &err));
-	assert_ok(checkpoint_make(fx, store, "demo", 2, b, &err));
-	snprintf(path, sizeof(path), "%.200s/checkpoints/%s/manifest", fx->store, a);
-	file_flip(path, 200, 1);
-	assert_ok(store_remove(store, b, &err));
-	assert_int_equal(dir_count(fx->store, "images"), 3);
+	reading.read_only = true;
+	assert_fails(store_open(&reading, &store, &err), ENOENT, "no store");
+	assert_int_equal(access(fx->store, F_OK), -1);
+	store = open_config(&config);
+	assert_ok(checkpoint_make(fx, store, "demo", 10, id, &err));
 	store_close(store);
-	file_flip(path, 200, 1);
-	store = open_store(fx);
-	assert_ok(store_verify(store, a, false, NULL, NULL, &err));
+	assert_int_equal(dir_count(fx->store, "leases"), 0);
+	before = tree_bytes(fx->store);
+	store = open_config(&reading);
+	check_checkpoint(fx, store, id, 10);
+	assert_int_equal(check_all_good(store), 1);
+	assert_ok(store_export(store, id, pipe_fd, NULL, &err));
+	assert_fails(store_begin(store, "demo", bad, &txn, &err), EROFS, "reading only");
+	assert_fails(store_remove(store, id, &err), EROFS, "reading only");
+	assert_fails(store_gc(store, NULL, &report, &err), EROFS, "reading only");
+	assert_int_equal(tree_bytes(fx->store), before);
+	/* Damage is told, not noted. */
+	only_name(fx->store, "packs", name);
+	snprintf(path, sizeof(path), "%s/packs/%.40s", fx->store, name);
+	file_flip(path, 100, 1);
+	assert_fails(verify_full(store, id, &err), EBADMSG, name);
+	assert_int_equal(tree_bytes(fx->store), before);
+	assert_int_equal(dir_count(fx->store, "damaged") + dir_count(fx->store, "suspect"), 0);
+	assert_int_equal(dir_count(fx->store, ""), 4); /* store, leases, packs, manifests */
 	store_close(store);
+	close(pipe_fd);
 }
-
-#define TEST(fn) cmocka_unit_test_setup_teardown(fn, fixture_create, fixture_destroy)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_commit_and_read),
-		TEST(test_open_refusals),
-		TEST(test_bad_names),
-		TEST(test_unique_ids),
-		TEST(test_commit_mismatch),
-		TEST(test_concurrent),
-		TEST(test_verify_finds_damage),
-		TEST(test_verify_missing_file),
-		TEST(test_damaged_image_heals),
-		TEST(test_image_remembered),
-		TEST(test_remove_and_shared_images),
-		TEST(test_unreadable_manifest_keeps_images),
+		FIXTURE_TEST(test_commit_and_read), FIXTURE_TEST(test_open_refusals),
+		FIXTURE_TEST(test_first_form),      FIXTURE_TEST(test_bad_names),
+		FIXTURE_TEST(test_unique_ids),      FIXTURE_TEST(test_commit_mismatch),
+		FIXTURE_TEST(test_concurrent),      FIXTURE_TEST(test_two_handles),
+		FIXTURE_TEST(test_read_only),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

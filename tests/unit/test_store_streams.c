@@ -85,7 +85,8 @@ static struct chunk_id root_of(const uint8_t *bytes, size_t len)
 	struct chunk_id *ids = calloc(count + 1, sizeof(*ids)), root;
 
 	for (size_t i = 0; i < count; i++) {
-		size_t at = i * PAGE_BYTES, part = len - at < PAGE_BYTES ? len - at : PAGE_BYTES;
+		size_t at = i * PAGE_BYTES,
+		       part = len - at < PAGE_BYTES ? len - at : PAGE_BYTES;
 
 		if (data_bytes(bytes + at, part))
 			hash_sha256(&(struct iovec){(void *)(uintptr_t)(bytes + at), part}, 1,
@@ -220,8 +221,8 @@ static void test_stored_once(void **state)
 	commit(txn, &parts[2].ref);
 	/* Between checkpoints; and the store has only nodes to add for pages that it has. */
 	txn = begin(store);
-	assert_memory_equal(&(struct stream_ref[1]){put_bytes(txn, a, MEMORY_BYTES)}, &parts[0].ref,
-			    sizeof(parts[0].ref));
+	assert_memory_equal(&(struct stream_ref[1]){put_bytes(txn, a, MEMORY_BYTES)},
+			    &parts[0].ref, sizeof(parts[0].ref));
 	assert_int_equal(new_bytes(txn), 0);
 	a[0] ^= 1;
 	before = new_bytes(txn);
@@ -335,8 +336,7 @@ static void change(uint8_t *bytes, size_t len, int kind, uint32_t seed)
 		memory_fill(bytes, len, seed + 1000);
 }
 
-static void check_based(struct store_txn *txn, size_t base_len, size_t len,
-			int kind)
+static void check_based(struct store_txn *txn, size_t base_len, size_t len, int kind)
 {
 	size_t most = base_len > len ? base_len : len;
 	uint8_t *old = memory_make(most, 40), *new = memory_make(most, 40);
@@ -391,7 +391,8 @@ static void test_base(void **state)
 	store_close(store);
 }
 
-/* Every page is said to have changed, and none did: nothing is new, everything was looked at. */
+/* Every page is said to have changed, and none did: nothing is new, everything was looked at.
+ */
 static void test_base_cost(void **state)
 {
 	const struct fixture *fx = *state;
@@ -537,10 +538,14 @@ static void test_recall_and_adopt(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		FIXTURE_TEST(test_sizes),	  FIXTURE_TEST(test_tall_tree),
-		FIXTURE_TEST(test_stored_once),	  FIXTURE_TEST(test_images_share),
-		FIXTURE_TEST(test_base),	  FIXTURE_TEST(test_base_cost),
-		FIXTURE_TEST(test_failed_source), FIXTURE_TEST(test_files),
+		FIXTURE_TEST(test_sizes),
+		FIXTURE_TEST(test_tall_tree),
+		FIXTURE_TEST(test_stored_once),
+		FIXTURE_TEST(test_images_share),
+		FIXTURE_TEST(test_base),
+		FIXTURE_TEST(test_base_cost),
+		FIXTURE_TEST(test_failed_source),
+		FIXTURE_TEST(test_files),
 		FIXTURE_TEST(test_recall_and_adopt),
 	};
 

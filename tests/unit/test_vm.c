@@ -130,7 +130,8 @@ static void guest_checkpoint(struct guest *guest, struct saved *saved)
 
 	saved->state_fd = memfd_create("state", MFD_CLOEXEC);
 	snprintf(saved->disk, sizeof(saved->disk), "%s/saved.qcow2", root_dir);
-	ASSERT_OK(ram_capture_create(vm_ram_fd(guest->vm), GUEST_RAM_BYTES, NULL, &saved->ram, &err));
+	ASSERT_OK(ram_capture_create(vm_ram_fd(guest->vm), GUEST_RAM_BYTES, NULL, &saved->ram,
+				     &err));
 	ASSERT_OK(ram_captures_pass(&saved->ram, 1, 0, 0, &pass, &err));
 	ASSERT_OK(vm_disk_prepare(guest->vm, &err));
 	ASSERT_OK(vm_save_prepare(guest->vm, saved->state_fd, &err));

@@ -65,6 +65,9 @@ struct backend_ops {
 	int (*now)(struct backend *backend, int64_t *ret_now_ns, struct err *err);
 	/* Bytes that still fit; UINT64_MAX where nobody can tell. */
 	int (*free_bytes)(struct backend *backend, uint64_t *ret_bytes, struct err *err);
+	/* -ENOTEMPTY when the location holds anything but objects of a store that is being
+	 * made; NULL where nobody can tell. */
+	int (*vacant)(struct backend *backend, struct err *err);
 	/* Remove what writers left that were begun more than `age_ns` ago and never ended
 	 * (temporary files, unfinished uploads), and what is known to be of processes that are
 	 * over. */

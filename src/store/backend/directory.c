@@ -289,6 +289,27 @@ static int directory_free_bytes(struct backend *backend, uint64_t *ret_bytes, st
 	return rc < 0 ? rc : io_free_bytes(backend->where, ret_bytes, err);
 }
 
+/* Another process may make a store here now: what it begins with counts as nothing. */
+static int directory_vacant(struct backend *backend, struct err *err)
+{
+	CLEANUP_CLOSEDIR DIR *dir = opendir(backend->where);
+	const struct dirent *entry;
+
+	if (!dir)
+		return err_sys(err, errno, "cannot list %s", backend->where);
+	while ((entry = readdir(dir)))
+		if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0 &&
+		    strcmp(entry->d_name, "lost+found") != 0 &&
+		    strcmp(entry->d_name, "store") != 0 &&
+		    strncmp(entry->d_name, DIRECTORY_TMP, strlen(DIRECTORY_TMP)) != 0)
+			return err_set(
+				err, ENOTEMPTY,
+				"%s is no store and not empty (it has \"%.80s\"): name an "
+				"empty directory",
+				backend->where, entry->d_name);
+	return 0;
+}
+
 static uint64_t machine_hash(void)
 {
 	char machine[PROCESS_MACHINE_MAX];
@@ -386,16 +407,47 @@ static const struct backend_ops directory_ops = {
 	.remove = directory_remove,
 	.now = directory_now,
 	.free_bytes = directory_free_bytes,
+	.vacant = directory_vacant,
 	.tidy = directory_tidy,
 	.close = directory_close,
 };
+
+/* Make the directory and its missing parents, so that they survive a loss of power. */
+static int root_make(const char *dir, struct err *err)
+{
+	char path[IO_PATH_MAX];
+	size_t missing = 0;
+	int rc = io_path(path, sizeof(path), err, "%s", dir);
+
+	if (rc < 0)
+		return rc;
+	for (char *slash = path; slash && !missing; slash = strchr(slash + 1, '/')) {
+		char keep = *slash;
+
+		*slash = '\0';
+		if (slash > path && access(path, F_OK) < 0)
+			missing = strlen(path);
+		*slash = keep;
+	}
+	if (!missing && access(path, F_OK) == 0)
+		return 0;
+	rc = io_mkdir_all(dir, 0700, err);
+	for (size_t len = missing ? missing : strlen(dir); rc == 0 && len <= strlen(dir);
+	     len += 1 + strcspn(dir + len + 1, "/")) {
+		snprintf(path, sizeof(path), "%.*s", (int)len, dir);
+		rc = io_sync_parent(path, err);
+		if (!dir[len])
+			break;
+	}
+	return rc;
+}
 
 int backend_open_directory(const char *dir, struct backend **ret_backend, struct err *err)
 {
 	CLEANUP_FREE struct directory *directory = NULL;
 	CLEANUP_FREE char *where = NULL;
 	struct stat st;
-	int rc = io_mkdir_all(dir, 0700, err);
+	int rc = root_make(dir, err);
 
 	if (rc < 0)
 		return rc;
