@@ -8,6 +8,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "store/fd_source.h"
 #include "store/store_txn.h"
 
 /*
@@ -17,48 +18,18 @@
  */
 static const int64_t settled_ns = 100 * NS_PER_MS;
 
-struct fd_source {
-	int fd;
-};
-
-static uint64_t fd_next_data(void *arg, uint64_t offset)
-{
-	const struct fd_source *source = arg;
-	off_t at = lseek(source->fd, (off_t)offset, SEEK_DATA);
-
-	if (at >= 0)
-		return (uint64_t)at;
-	/* A file system that cannot tell: everything may be data, and a real fault shows when
-	 * it is read. */
-	return errno == ENXIO ? UINT64_MAX : offset;
-}
-
-static int fd_block(void *arg, uint64_t offset, uint32_t len, void *scratch,
-		    const void **ret_data, struct err *err)
-{
-	const struct fd_source *source = arg;
-
-	*ret_data = scratch;
-	return io_pread_all(source->fd, scratch, len, (off_t)offset, err);
-}
-
 int store_source_fd(int fd, struct store_source *ret_source, struct err *err)
 {
 	struct fd_source *source;
-	struct stat st;
+	uint64_t bytes;
+	int rc = fd_source_create(fd, &source, &bytes, err);
 
-	if (fstat(fd, &st) < 0)
-		return err_sys(err, errno, "cannot stat the source of a stream");
-	if (!S_ISREG(st.st_mode))
-		return err_set(err, EINVAL, "the source of a stream is not a regular file");
-	source = malloc(sizeof(*source));
-	if (!source)
-		return err_sys(err, ENOMEM, "source of a stream");
-	source->fd = fd;
+	if (rc < 0)
+		return rc;
 	*ret_source = (struct store_source){
-		.logical_bytes = (uint64_t)st.st_size,
-		.next_data = fd_next_data,
-		.block = fd_block,
+		.logical_bytes = bytes,
+		.next_data = fd_source_next_data,
+		.block = fd_source_block,
 		.arg = source,
 	};
 	return 0;
