@@ -25,10 +25,9 @@ PASSES = 5
 
 
 def read_and_decompress(bench, host, checkpoint, packed):
-    """THE HOOK for the store's own program: seconds of reading and decompressing a checkpoint's RAM and nothing else.
+    """Seconds of reading and decompressing a checkpoint's RAM and nothing else.
 
-    Until the store brings a program that does this with its own files (then: run it here on host.dir/store and the checkpoint),
-    the same contents are taken, zstd -1 in frames of 256 KiB in one file: the pages of each VM's RAM into fresh memory, as a
+    The same contents are taken, zstd -1 in frames of 256 KiB in one file: the pages of each VM's RAM into fresh memory, as a
     restart must have them ("each"), and each content that any VM has once, into memory that is there already ("once")."""
     found = {}
     for kind, path in packed.items():
