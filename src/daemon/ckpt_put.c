@@ -24,6 +24,7 @@ enum { IDLE_WINDOW_MS = 50 };
 struct put {
 	struct store_source source;
 	struct stream_ref base;
+	char base_of[STORE_ID_MAX];   /* the checkpoint that it is of; empty: there is none */
 	struct ram_capture *capture;  /* RAM out of staging */
 	struct disk_changes *changes; /* of a disk with a base */
 	struct store_source file;     /* state and disk: what reads the file */
@@ -128,8 +129,10 @@ static void ram_put(const struct ckpt *ckpt, unsigned int index, struct put *put
 		.changed = staged_changed,
 		.arg = put,
 	};
-	if (node->trace && base_find(node->trace_checkpoint, index, "ram", &put->base))
+	if (node->trace && base_find(node->trace_checkpoint, index, "ram", &put->base)) {
 		put->source.base = &put->base;
+		memcpy(put->base_of, node->trace_checkpoint, sizeof(put->base_of));
+	}
 }
 
 static int fd_put(int fd, struct put *put, struct err *err)
@@ -167,6 +170,7 @@ static int disk_put(const struct ckpt *ckpt, unsigned int index, struct put *put
 	if (put->changes) {
 		put->source.base = &put->base;
 		put->source.changed = disk_changed;
+		memcpy(put->base_of, since, sizeof(put->base_of));
 	}
 	return 0;
 }
@@ -203,6 +207,22 @@ static int puts_run(struct ckpt *ckpt, struct put *puts, size_t count, bool stop
 		*puts[i].ret_ref = parts[i].ref;
 	free(parts);
 	return rc < 0 ? rc : fault_hit(FAULT_CKPT_STORE, err);
+}
+
+/* A base was damaged: it is quarantined, so that the next checkpoint does not rely on it. */
+static void bases_verify(const struct put *puts, size_t count)
+{
+	const char *last = "";
+
+	for (size_t i = 0; i < count; i++) {
+		struct err err = ERR_INIT;
+
+		if (!puts[i].base_of[0] || !strcmp(puts[i].base_of, last))
+			continue;
+		last = puts[i].base_of;
+		if (store_verify(the_daemon.store, last, false, NULL, &err) < 0)
+			log_warn("%s", err.msg);
+	}
 }
 
 static struct put *puts_create(size_t count, struct err *err)
@@ -261,6 +281,8 @@ int ckpt_put_all(struct ckpt *ckpt, struct err *err)
 	}
 	if (rc == 0)
 		rc = puts_run(ckpt, puts, count, false, err);
+	if (rc == -EBADMSG)
+		bases_verify(puts, count);
 	puts_destroy(puts, (size_t)3 * vms);
 	return rc;
 }

@@ -108,7 +108,7 @@ static int served_after_fork(void)
 		.location = served.location,
 		.key_file = served.key_file,
 		.key_command = served.key_command,
-		.read_only = true,
+		/* Nothing is written but the lease, which a store for reading only has not. */
 	};
 	struct err err = ERR_INIT;
 	int rc = store_open(&config, &served.store, &err);
