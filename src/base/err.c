@@ -2,6 +2,7 @@
 /* Errors: formatting of the one sentence that goes with a negative errno. */
 #include "base/err.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -40,8 +41,9 @@ int err_prefix(struct err *err, const char *fmt, ...)
 	char whole[sizeof(context) + sizeof(err->msg) + 2];
 	va_list ap;
 
+	/* Nobody wants the sentence; that it failed must not get lost. */
 	if (!err)
-		return 0;
+		return -EIO;
 	va_start(ap, fmt);
 	vsnprintf(context, sizeof(context), fmt, ap);
 	va_end(ap);

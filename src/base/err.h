@@ -26,7 +26,8 @@ int err_set(struct err *err, int code, const char *fmt, ...)
 int err_sys(struct err *err, int code, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 
-/* Put "context: " in front of the sentence; returns -err->code. */
+/* Put "context: " in front of the sentence; returns -err->code, or -EIO without err: who
+ * can have none and tells errors apart returns its own code. */
 int err_prefix(struct err *err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 #endif

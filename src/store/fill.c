@@ -89,8 +89,10 @@ static int segment_fill(const struct fill *fill, struct chunk_reader *reader,
 
 	for (size_t i = 0; i < s->count && rc == 0; i++)
 		rc = chunk_check_at(reader, s, pages[i].offset, raw, checked, err);
-	if (rc < 0)
-		return err_prefix(err, "%s", fill->targets[pages->target].name);
+	if (rc < 0) {
+		err_prefix(err, "%s", fill->targets[pages->target].name);
+		return rc;
+	}
 	for (size_t i = 0, run; i < s->count && rc == 0; i += run)
 		rc = run_write(fill, pages + i, s->count - i, raw, &run, err);
 	return rc;

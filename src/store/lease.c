@@ -139,6 +139,27 @@ void lease_keeper_init(struct lease_keeper *keeper)
 	pthread_condattr_destroy(&attr);
 }
 
+/* Remove the objects of leases that have ended when the store could not be written to. */
+static void leases_ended(struct lease_keeper *keeper)
+{
+	struct store_lease **at;
+
+	pthread_mutex_lock(&keeper->lock);
+	at = &keeper->ended;
+	while (*at) {
+		struct store_lease *lease = *at;
+		struct backend *backend = lease->store->backend;
+
+		if (backend->ops->remove(backend, lease->object, NULL) < 0) {
+			at = &lease->next;
+			continue;
+		}
+		*at = lease->next;
+		free(lease);
+	}
+	pthread_mutex_unlock(&keeper->lock);
+}
+
 void lease_keeper_end(struct lease_keeper *keeper)
 {
 	pthread_mutex_lock(&keeper->lock);
@@ -147,6 +168,13 @@ void lease_keeper_end(struct lease_keeper *keeper)
 	pthread_mutex_unlock(&keeper->lock);
 	if (keeper->started)
 		pthread_join(keeper->thread, NULL);
+	leases_ended(keeper);
+	while (keeper->ended) {
+		struct store_lease *lease = keeper->ended;
+
+		keeper->ended = lease->next;
+		free(lease);
+	}
 	pthread_cond_destroy(&keeper->wake);
 	pthread_mutex_destroy(&keeper->lock);
 }
@@ -185,10 +213,17 @@ void store_lease_end(struct store_lease *lease)
 	if (*at)
 		*at = lease->next;
 	pthread_mutex_unlock(&keeper->lock);
-	if (lease->noted &&
-	    lease->store->backend->ops->remove(lease->store->backend, lease->object, &err) < 0)
-		log_warn("a lease is left until it expires: %s", err.msg);
-	free(lease);
+	if (lease->store->backend->ops->remove(lease->store->backend, lease->object, &err) ==
+	    0) {
+		free(lease);
+		return;
+	}
+	/* Others would respect it as long as this process lives. */
+	log_warn("a lease is left until it can be removed: %s", err.msg);
+	pthread_mutex_lock(&keeper->lock);
+	lease->next = keeper->ended;
+	keeper->ended = lease;
+	pthread_mutex_unlock(&keeper->lock);
 }
 
 int lease_begin(struct store *store, bool collects, struct store_lease **ret_lease,
@@ -338,8 +373,10 @@ int lease_list(struct store *store, const struct store_lease *except, lease_name
 {
 	struct listing listing = {0};
 	int64_t now_ns = 0;
-	int rc = store->backend->ops->now(store->backend, &now_ns, err);
+	int rc;
 
+	leases_ended(&store->leases);
+	rc = store->backend->ops->now(store->backend, &now_ns, err);
 	if (rc == 0)
 		rc = store->backend->ops->list(store->backend, "leases", list_lease, &listing,
 					       err);

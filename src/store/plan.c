@@ -57,8 +57,10 @@ static int block_find(struct finding *f, struct chunk_reader *reader, size_t ite
 	    chunk_id_is_zero(&f->leaves[target][block]))
 		return 0;
 	rc = tree_leaf(reader, ref, block, &f->leaves[target][block], &node, err);
-	if (rc < 0)
-		return err_prefix(err, "%s", f->targets[target].name);
+	if (rc < 0) {
+		err_prefix(err, "%s", f->targets[target].name);
+		return rc;
+	}
 	found = malloc(NODE_FANOUT * sizeof(*found));
 	if (!found)
 		return err_sys(err, ENOMEM, "plan");

@@ -391,8 +391,10 @@ int store_manifest_any(struct store *store, const char *id, json_t **ret_manifes
 			       "checkpoint %s: the manifest is damaged: it is too large", id);
 	if (rc == 0)
 		rc = manifest_decode(text, len, &manifest, err);
-	if (rc < 0)
-		return err_prefix(err, "checkpoint %s", id);
+	if (rc < 0) {
+		err_prefix(err, "checkpoint %s", id);
+		return rc;
+	}
 	if (strcmp(json_string_value(json_object_get(manifest, "id")), id)) {
 		rc = err_set(err, EBADMSG, "checkpoint %s: its manifest is that of %s", id,
 			     json_string_value(json_object_get(manifest, "id")));

@@ -213,24 +213,32 @@ static int rows_settle(struct store *store, struct listing *listing, struct err 
 	return rc;
 }
 
+/* Make the catalog agree with what the backend has listed. */
+static int catalog_settle(struct store *store, struct listing *listing, struct err *err)
+{
+	int rc = rows_settle(store, listing, err);
+
+	for (size_t i = 0; rc == 0 && i < listing->count; i++) {
+		struct store_entry entry;
+
+		if (listing->items[i].known)
+			continue;
+		rc = entry_load(store, &listing->items[i], &entry, err);
+		if (rc == 0)
+			rc = catalog_put(store->catalog, &entry, err);
+		else if (rc == -ENOENT)
+			rc = 0;
+	}
+	return rc;
+}
+
 int catalog_sync(struct store *store, struct err *err)
 {
 	struct listing listing = {0};
 	int rc = listing_living(store, &listing, err);
 
 	if (rc == 0)
-		rc = rows_settle(store, &listing, err);
-	for (size_t i = 0; rc == 0 && i < listing.count; i++) {
-		struct store_entry entry;
-
-		if (listing.items[i].known)
-			continue;
-		rc = entry_load(store, &listing.items[i], &entry, err);
-		if (rc == 0)
-			rc = catalog_put(store->catalog, &entry, err);
-		else if (rc == -ENOENT)
-			rc = 0;
-	}
+		rc = catalog_settle(store, &listing, err);
 	free(listing.items);
 	return rc;
 }
@@ -280,11 +288,20 @@ int catalog_start(struct store *store, struct err *err)
 int store_list(struct store *store, const char *cluster, struct store_entry **ret_entries,
 	       size_t *ret_count, struct err *err)
 {
+	struct listing listing = {0};
 	struct err fault = ERR_INIT;
 	int rc;
 
 	pthread_mutex_lock(&store->lock);
-	rc = store->catalog ? catalog_sync(store, &fault) : -EBADF;
+	rc = listing_living(store, &listing, err);
+	if (rc < 0) {
+		/* That is no fault of the catalog's. */
+		pthread_mutex_unlock(&store->lock);
+		free(listing.items);
+		return rc;
+	}
+	rc = store->catalog ? catalog_settle(store, &listing, &fault) : -EBADF;
+	free(listing.items);
 	if (rc == 0)
 		rc = catalog_list(store->catalog, cluster, ret_entries, ret_count, &fault);
 	if (rc < 0) {

@@ -20,6 +20,7 @@ struct lease_keeper {
 	pthread_t thread;
 	bool started, stop;
 	struct store_lease *held;
+	struct store_lease *ended; /* whose objects could not be removed yet */
 };
 void lease_keeper_init(struct lease_keeper *keeper);
 void lease_keeper_end(struct lease_keeper *keeper);

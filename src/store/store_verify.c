@@ -140,7 +140,9 @@ static int verify_all(struct store *store, const char *id, bool quick,
 		rc = store_fill(store, targets, count, work, err);
 	if (rc == -EBADMSG)
 		images_forget(store, streams, count);
-	return rc < 0 ? err_prefix(err, "checkpoint %s", id) : 0;
+	if (rc < 0)
+		err_prefix(err, "checkpoint %s", id);
+	return rc < 0 ? rc : 0;
 }
 
 /* Set or end the quarantine of a checkpoint, in the backend and in the catalog. */

@@ -454,7 +454,7 @@ def test_manifest_missing(faulty):
     older, newer = faulty.ids
     os.remove(os.path.join(faulty.host.store_dir, "manifests", newer))
     failed(faulty, "verify", newer, say=(newer,))
-    failed(faulty, "restart", "--force", newer, say=("no checkpoint", newer))
+    failed(faulty, "restart", "--force", newer, say=("no good checkpoint", newer))
     check(faulty.listed() == [older], "listed: %s" % faulty.listed())
     check(faulty.host.json("restart", "--force", faulty.name)["checkpoint"] == older, "not restarted from the older one")
     still_whole(faulty, [older])

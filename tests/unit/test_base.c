@@ -53,6 +53,8 @@ static void test_err_sentences(void **state)
 	assert_int_equal(err_set(&err, EINVAL, "bad %s", "thing"), -EINVAL);
 	assert_string_equal(err.msg, "bad thing");
 	assert_int_equal(err_prefix(&err, "file %d", 7), -EINVAL);
+	/* Without a sentence it is an error all the same. */
+	assert_int_equal(err_prefix(NULL, "file %d", 7), -EIO);
 	assert_string_equal(err.msg, "file 7: bad thing");
 	assert_int_equal(err_sys(&err, ENOENT, "cannot open %s", "x"), -ENOENT);
 	assert_non_null(strstr(err.msg, "cannot open x: "));

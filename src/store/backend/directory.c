@@ -220,6 +220,7 @@ static int directory_list(struct backend *backend, const char *kind, backend_lis
 		rc = directory_path(directory, kind, path, err);
 	if (rc < 0)
 		return rc;
+	directory_fds_sweep(&directory->fds);
 	dir = opendir(path);
 	if (!dir && errno == ENOENT)
 		return directory_check_root(directory, err);

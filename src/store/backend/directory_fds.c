@@ -4,6 +4,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 void directory_fds_init(struct directory_fds *fds)
@@ -108,5 +109,19 @@ void directory_fds_drop(struct directory_fds *fds, const char *name)
 {
 	pthread_mutex_lock(&fds->lock);
 	slot_forget(fds, name);
+	pthread_mutex_unlock(&fds->lock);
+}
+
+void directory_fds_sweep(struct directory_fds *fds)
+{
+	pthread_mutex_lock(&fds->lock);
+	for (int i = 0; i < DIRECTORY_FDS; i++) {
+		struct directory_fd *slot = &fds->slots[i];
+		struct stat st;
+
+		if (slot->fd >= 0 && slot->users == 0 &&
+		    (fstat(slot->fd, &st) < 0 || st.st_nlink == 0))
+			slot_close(slot);
+	}
 	pthread_mutex_unlock(&fds->lock);
 }

@@ -39,5 +39,7 @@ void directory_fds_put(struct directory_fds *fds, struct directory_fd *slot);
 
 /* Nobody gets the descriptor of `name` any more. */
 void directory_fds_drop(struct directory_fds *fds, const char *name);
+/* Let go of objects that another process has deleted: what is open takes room. */
+void directory_fds_sweep(struct directory_fds *fds);
 
 #endif
