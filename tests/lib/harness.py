@@ -73,6 +73,10 @@ def process_cmdlines(text):
     return found
 
 
+# What the store keeps open of its packs (src/store/backend/directory_fds.c).
+PACKS_OPEN_MAX = 64
+
+
 class Host:
     """Directories and a daemon of their own; the cache is shared, since images are expensive."""
 
@@ -214,8 +218,17 @@ class Host:
         return left
 
     def daemon_fds(self):
-        pid = self.daemon_pid()
-        return len(os.listdir("/proc/%d/fd" % pid)) if pid else 0
+        """Open descriptors of the daemon, but for the packs that it keeps open, at most PACKS_OPEN_MAX."""
+        pid, count, packs = self.daemon_pid(), 0, 0
+        for fd in os.listdir("/proc/%d/fd" % pid) if pid else []:
+            try:
+                pack = os.readlink("/proc/%d/fd/%s" % (pid, fd)).endswith(".pack")
+            except OSError:
+                continue
+            packs += pack
+            count += not pack
+        check(packs <= PACKS_OPEN_MAX, "%d packs are open" % packs)
+        return count
 
     def catalogs(self):
         """The files of the catalog that the daemon has open: they lie in the cache, which outlives the store."""
