@@ -12,7 +12,7 @@ import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 from guest_job import Job
-from harness import Host, Skip, check, main, wait_for
+from harness import LONG, Host, Skip, check, main, wait_for
 
 NAME, VMS = "inc", ("vm0", "vm1")
 PATH = os.environ["PATH"] + ":/usr/sbin:/sbin"
@@ -246,4 +246,5 @@ def test_base_removed_between():
 
 
 if __name__ == "__main__":
-    main([test_six_checkpoints, test_checkpoints_after_restarts, test_daemon_killed_between, test_failed_between, test_base_removed_between])
+    main([test_six_checkpoints, test_checkpoints_after_restarts, test_base_removed_between]
+         + ([test_daemon_killed_between, test_failed_between] if LONG else []))

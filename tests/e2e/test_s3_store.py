@@ -9,7 +9,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 import s3_server
 from faulty import FILL, collect_all
 from guest_job import Job
-from harness import Host, check, main, wait_for
+from harness import LONG, Host, check, main, wait_for
 from s3_proxy import Rule, S3Proxy
 from s3_server import BUCKET, S3Server
 
@@ -185,4 +185,4 @@ def test_faults_in_a_restart():
 
 
 if __name__ == "__main__":
-    main([test_life, test_faults_in_a_checkpoint, test_faults_in_a_restart])
+    main([test_life, test_faults_in_a_checkpoint] + ([test_faults_in_a_restart] if LONG else []))

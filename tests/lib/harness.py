@@ -73,6 +73,9 @@ def process_cmdlines(text):
     return found
 
 
+# Everything, also what CI leaves out to be quick.
+LONG = os.environ.get("STASIS_TEST_LONG") == "1"
+
 # What the store keeps open of its packs (src/store/backend/directory_fds.c).
 PACKS_OPEN_MAX = 64
 
