@@ -260,4 +260,7 @@ static struct nbdkit_plugin plugin = {
 	.extents = served_extents,
 };
 
+/* What the macro defines, for nbdkit. */
+struct nbdkit_plugin *plugin_init(void);
+
 NBDKIT_REGISTER_PLUGIN(plugin)

@@ -447,7 +447,6 @@ static void test_bad_servers(void **state)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	CLEANUP_CLOSE int listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	CLEANUP_CLOSE int greeted = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	struct err refused = ERR_INIT;
 	int64_t begin_ns = clock_mono_ns();
 	uint64_t bytes;
