@@ -185,4 +185,4 @@ def test_faults_in_a_restart():
 
 
 if __name__ == "__main__":
-    main([test_life, test_faults_in_a_checkpoint] + ([test_faults_in_a_restart] if LONG else []))
+    main([test_life] + ([test_faults_in_a_checkpoint, test_faults_in_a_restart] if LONG else []))

@@ -7,7 +7,7 @@ import signal
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
-from harness import Host, check, kill_and_wait, main, process_cmdlines, wait_for
+from harness import LONG, Host, check, kill_and_wait, main, process_cmdlines, wait_for
 from test_files import chain_lengths, lose
 
 MIB = 120
@@ -119,4 +119,4 @@ def test_vm_dies():
 
 
 if __name__ == "__main__":
-    main([test_restarts, test_server_dies, test_daemon_dies, test_vm_dies])
+    main([test_restarts, test_daemon_dies] + ([test_server_dies, test_vm_dies] if LONG else []))
