@@ -134,6 +134,7 @@ static int ckpt_prepare(struct ckpt *ckpt, struct err *err)
 		rc = prepare_room(ckpt, err);
 	if (rc == 0)
 		rc = image_put(ckpt->cluster->image_dir, ckpt->txn, &ckpt->doc.image, err);
+	store_txn_cost(ckpt->txn, &ckpt->image_cost);
 	/* The guest image may have taken much of the room, the first time. */
 	return rc < 0 ? rc : prepare_room(ckpt, err);
 }
@@ -248,6 +249,22 @@ static int ckpt_reopen(struct ckpt *ckpt, struct err *err)
 	return rc;
 }
 
+static void cost_of_vms(struct ckpt *ckpt)
+{
+	const struct store_cost *image = &ckpt->image_cost;
+	struct store_cost *cost = &ckpt->doc.cost;
+
+	store_txn_cost(ckpt->txn, cost);
+	cost->logical_bytes -= image->logical_bytes;
+	cost->data_bytes -= image->data_bytes;
+	cost->taken_bytes -= image->taken_bytes;
+	cost->new_bytes -= image->new_bytes;
+	cost->stored_bytes -= image->stored_bytes;
+	cost->hash_ns -= image->hash_ns;
+	cost->compress_ns -= image->compress_ns;
+	cost->write_ns -= image->write_ns;
+}
+
 static int ckpt_commit(struct ckpt *ckpt, struct err *err)
 {
 	json_t *manifest;
@@ -256,7 +273,7 @@ static int ckpt_commit(struct ckpt *ckpt, struct err *err)
 	ckpt->doc.tag = ckpt->tag;
 	ckpt->doc.pause_includes_write = ckpt->direct;
 	ckpt->doc.total_ns = clock_mono_ns() - ckpt->begin_ns;
-	store_txn_cost(ckpt->txn, &ckpt->doc.cost);
+	cost_of_vms(ckpt);
 	manifest = manifest_make(ckpt->cluster, &ckpt->doc);
 	if (!manifest)
 		return err_sys(err, ENOMEM, "cannot make the manifest of %s", ckpt->id);

@@ -22,7 +22,8 @@ struct ckpt {
 	struct store_txn *txn;
 	struct ckpt_vm *vms;
 	struct manifest_doc doc;
-	uint64_t staging_bytes; /* taken of the budget */
+	struct store_cost image_cost; /* of the guest image, if the store did not have it */
+	uint64_t staging_bytes;       /* taken of the budget */
 	bool direct;    /* staging does not fit: RAM is written to the store while the VMs are
 			   stopped */
 	bool suspended; /* agents have been asked to drain, and not all are open again */
