@@ -76,8 +76,8 @@ def process_cmdlines(text):
 # Everything, also what CI leaves out to be quick.
 LONG = os.environ.get("STASIS_TEST_LONG") == "1"
 
-# What the store keeps open of its packs (src/store/backend/directory_fds.c).
-PACKS_OPEN_MAX = 64
+# What the store keeps open of its objects (src/store/backend/directory_fds.c).
+OBJECTS_OPEN_MAX = 64
 
 
 class Host:
@@ -221,16 +221,16 @@ class Host:
         return left
 
     def daemon_fds(self):
-        """Open descriptors of the daemon, but for the packs that it keeps open, at most PACKS_OPEN_MAX."""
-        pid, count, packs = self.daemon_pid(), 0, 0
+        """Open descriptors of the daemon, but for the store's objects that it keeps open, at most OBJECTS_OPEN_MAX."""
+        pid, count, objects = self.daemon_pid(), 0, 0
         for fd in os.listdir("/proc/%d/fd" % pid) if pid else []:
             try:
-                pack = os.readlink("/proc/%d/fd/%s" % (pid, fd)).endswith(".pack")
+                kept = os.readlink("/proc/%d/fd/%s" % (pid, fd)).startswith((self.store_dir + "/packs/", self.store_dir + "/manifests/"))
             except OSError:
                 continue
-            packs += pack
-            count += not pack
-        check(packs <= PACKS_OPEN_MAX, "%d packs are open" % packs)
+            objects += kept
+            count += not kept
+        check(objects <= OBJECTS_OPEN_MAX, "%d objects of the store are open" % objects)
         return count
 
     def catalogs(self):
