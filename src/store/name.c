@@ -12,12 +12,3 @@ bool name_valid(const char *name, size_t max)
 
 	return len > 0 && len <= max && name[len] == '\0' && name[0] != '.';
 }
-
-bool name_valid_file(const char *name)
-{
-	static const char suffix[] = ".simg";
-	size_t len = strlen(name);
-
-	return name_valid(name, NAME_FILE_LEN_MAX) && len >= sizeof(suffix) &&
-	       !strcmp(name + len - (sizeof(suffix) - 1), suffix);
-}

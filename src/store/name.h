@@ -11,8 +11,4 @@ enum { NAME_LEN_MAX = 63, NAME_FILE_LEN_MAX = 127 };
 /* 1 to `max` characters of A-Z a-z 0-9 . _ - of which the first is not a dot. */
 bool name_valid(const char *name, size_t max);
 
-/* A valid name of at most NAME_FILE_LEN_MAX characters, at least one of them in front of
- * ".simg". */
-bool name_valid_file(const char *name);
-
 #endif

@@ -3,12 +3,12 @@
  * (docs/formats/pack.md). */
 #include "store/pack_format.h"
 
-#include <endian.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>
 #include <xxhash.h>
 
+#include "base/bytes.h"
 #include "base/hex.h"
 #include "store/hash.h"
 
@@ -16,34 +16,6 @@ static const uint8_t magic_header[8] = "STASPAK\n", magic_footer[8] = "PAKEND\n"
 static const char suffix[] = ".pack";
 
 enum { FLAG_ENCRYPTED = 1, FOOTER_HASHED = 24, FOOTER_HASH_AT = 24, FOOTER_VERSION_AT = 84 };
-
-static void put32(uint8_t *at, uint32_t value)
-{
-	value = htole32(value);
-	memcpy(at, &value, sizeof(value));
-}
-
-static void put64(uint8_t *at, uint64_t value)
-{
-	value = htole64(value);
-	memcpy(at, &value, sizeof(value));
-}
-
-static uint32_t get32(const uint8_t *at)
-{
-	uint32_t value;
-
-	memcpy(&value, at, sizeof(value));
-	return le32toh(value);
-}
-
-static uint64_t get64(const uint8_t *at)
-{
-	uint64_t value;
-
-	memcpy(&value, at, sizeof(value));
-	return le64toh(value);
-}
 
 uint64_t pack_check_sum(const void *data, size_t len)
 {

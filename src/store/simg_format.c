@@ -2,11 +2,11 @@
 /* The bytes of an image file: header, index entries and footer, encoded and decoded. */
 #include "store/simg_format.h"
 
-#include <endian.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>
 
+#include "base/bytes.h"
 #include "store/hash.h"
 
 static const uint8_t header_magic[8] = {'S', 'T', 'A', 'S', 'I', 'M', 'G', '\n'};
@@ -30,34 +30,6 @@ enum {
 	FOOTER_ZERO_AT = 60,
 	FOOTER_MAGIC_AT = 64,
 };
-
-static void put32(uint8_t *at, uint32_t value)
-{
-	value = htole32(value);
-	memcpy(at, &value, sizeof(value));
-}
-
-static void put64(uint8_t *at, uint64_t value)
-{
-	value = htole64(value);
-	memcpy(at, &value, sizeof(value));
-}
-
-static uint32_t get32(const uint8_t *at)
-{
-	uint32_t value;
-
-	memcpy(&value, at, sizeof(value));
-	return le32toh(value);
-}
-
-static uint64_t get64(const uint8_t *at)
-{
-	uint64_t value;
-
-	memcpy(&value, at, sizeof(value));
-	return le64toh(value);
-}
 
 static bool all_zero(const uint8_t *at, size_t len)
 {
