@@ -115,6 +115,6 @@ const struct cli_cmd cmd_export = {
 		"guest image, too, and the guests' memory; it is encrypted if the store is. A new FILE is readable by\n"
 		"its owner only. A FILE that exists is replaced when the export is complete; what fails leaves nothing.",
 	.opts = opts,
-	.example = "stasis export h2o-20260301-120005-4f2a | ssh node2 stasis import",
+	.example = "stasis export h2o-20260301-120005-4f2a91c3 | ssh node2 stasis import",
 	.fn = export,
 };

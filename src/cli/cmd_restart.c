@@ -132,6 +132,6 @@ const struct cli_cmd cmd_restart = {
 		"A cluster's name stands for its newest checkpoint that is not damaged. A cluster whose VMs all run\n"
 		"is left alone unless --force is given; what remains of a broken one is ended first.",
 	.opts = opts,
-	.example = "stasis restart h2o-20260301-120005-4f2a",
+	.example = "stasis restart h2o-20260301-120005-4f2a91c3",
 	.fn = restart,
 };

@@ -57,6 +57,6 @@ const struct cli_cmd cmd_rm = {
 	.help = "remove checkpoints from the store",
 	.usage = "CHECKPOINT...",
 	.about = "There is no way back. The first one that cannot be removed ends the work.",
-	.example = "stasis rm h2o-20260301-120005-4f2a",
+	.example = "stasis rm h2o-20260301-120005-4f2a91c3",
 	.fn = rm,
 };

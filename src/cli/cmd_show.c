@@ -229,6 +229,6 @@ const struct cli_cmd cmd_show = {
 	.name = "show",
 	.help = "show what a checkpoint holds and how long its phases took",
 	.usage = "CHECKPOINT",
-	.example = "stasis show h2o-20260301-120005-4f2a",
+	.example = "stasis show h2o-20260301-120005-4f2a91c3",
 	.fn = show,
 };

@@ -29,8 +29,8 @@
 struct store;
 struct store_txn;
 
-/* Sizes with the NUL. An id is a cluster's name and "-yyyymmdd-hhmmss-xxxx". */
-enum { STORE_ID_MAX = 64, STORE_CLUSTER_MAX = STORE_ID_MAX - 21 };
+/* Sizes with the NUL. An id is a cluster's name and "-yyyymmdd-hhmmss-xxxxxxxx". */
+enum { STORE_ID_MAX = 64, STORE_CLUSTER_MAX = STORE_ID_MAX - 25 };
 
 /* Told as work proceeds: bytes of streams dealt with since the last call. From any thread. */
 typedef void (*store_progress_fn)(uint64_t bytes, void *arg);

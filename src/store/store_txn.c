@@ -21,7 +21,7 @@ enum { ID_TRIES = 100 };
 static int id_make(const char *cluster, char ret_id[STORE_ID_MAX], struct err *err)
 {
 	time_t now = time(NULL);
-	uint16_t salt;
+	uint32_t salt;
 	char stamp[32];
 	struct tm utc;
 
@@ -29,7 +29,7 @@ static int id_make(const char *cluster, char ret_id[STORE_ID_MAX], struct err *e
 		return err_sys(err, errno, "no random number for an id");
 	if (!gmtime_r(&now, &utc) || !strftime(stamp, sizeof(stamp), "%Y%m%d-%H%M%S", &utc))
 		return err_set(err, EOVERFLOW, "the host's clock is out of range");
-	snprintf(ret_id, STORE_ID_MAX, "%.*s-%.15s-%04x", STORE_CLUSTER_MAX - 1, cluster, stamp,
+	snprintf(ret_id, STORE_ID_MAX, "%.*s-%.15s-%08x", STORE_CLUSTER_MAX - 1, cluster, stamp,
 		 salt);
 	return 0;
 }

@@ -169,8 +169,7 @@ class Host:
         """End the daemon in an orderly way, so that the next one has other settings."""
         pid = self.daemon_pid()
         if pid:
-            os.kill(pid, signal.SIGTERM)
-            wait_for("the daemon's end", lambda: not alive(pid), 120)
+            end_and_wait(pid, signal.SIGTERM, 120)
 
     def vm_pids(self, name):
         return [vm["pid"] for vm in self.status(name)["vms"] if vm["pid"]]
@@ -286,16 +285,20 @@ def alive(pid):
 
 
 def kill_and_wait(pid):
-    """SIGKILL, and wait until all threads of the process have ended, which is when its pidfd tells."""
+    end_and_wait(pid, signal.SIGKILL, 30)
+
+
+def end_and_wait(pid, number, seconds):
+    """Send the signal, and wait until all threads of the process have ended, which is when its pidfd tells: until then files are open."""
     try:
         pidfd = os.pidfd_open(pid)
     except ProcessLookupError:
         return
     try:
-        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        signal.pidfd_send_signal(pidfd, number)
         ended = select.poll()
         ended.register(pidfd, select.POLLIN)
-        check(ended.poll(30000), "process %d does not end" % pid)
+        check(ended.poll(seconds * 1000), "process %d does not end" % pid)
     except ProcessLookupError:
         pass
     finally:
