@@ -35,6 +35,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/fault.h"
+#include "base/idle.h"
 #include "base/log.h"
 #include "base/parallel.h"
 #include "daemon/ckpt.h"
@@ -44,7 +45,13 @@
 #include "daemon/retention.h"
 #include "daemon/staging.h"
 
-enum { AGENT_MS = 15000, DRAIN_MS = 30000, MERGE_MS = 300000, FILL_MS = 900000 };
+enum {
+	IDLE_WINDOW_MS = 100,
+	AGENT_MS = 15000,
+	DRAIN_MS = 30000,
+	MERGE_MS = 300000,
+	FILL_MS = 900000
+};
 
 /* Disk left beyond the checkpoint. */
 #define STORE_RESERVE_BYTES (16ULL << 20)
@@ -161,30 +168,29 @@ static int ckpt_overlay(struct ckpt *ckpt, struct err *err)
 
 /* precopy and ram: passes over the RAM of all VMs together. */
 
-static int ckpt_pass(struct ckpt *ckpt,
-		     int (*pass)(const char *id, struct ram_capture *const *captures,
-				 size_t count, struct err *err),
-		     struct err *err)
+static void ckpt_captures(const struct ckpt *ckpt, struct ram_capture *captures[SPEC_VMS_MAX])
 {
-	struct ram_capture *captures[SPEC_VMS_MAX];
-	unsigned int vms = ckpt->cluster->spec.vms;
-
-	for (unsigned int i = 0; i < vms; i++)
+	for (unsigned int i = 0; i < ckpt->cluster->spec.vms; i++)
 		captures[i] = ckpt->vms[i].capture;
-	return pass(ckpt->id, captures, vms, err);
 }
 
 static int ckpt_precopy(struct ckpt *ckpt, struct err *err)
 {
+	struct ram_capture *captures[SPEC_VMS_MAX];
+	unsigned int vms = ckpt->cluster->spec.vms;
 	int rc = 0;
 
+	ckpt->idle_cpus = idle_cpus(IDLE_WINDOW_MS);
 	if (ckpt->direct)
 		return 0;
-	for (unsigned int i = 0; i < ckpt->cluster->spec.vms && rc == 0; i++)
+	for (unsigned int i = 0; i < vms && rc == 0; i++)
 		rc = ram_capture_create(vm_ram_fd(ckpt_node(ckpt, i)->vm),
 					ckpt->cluster->spec.memory_bytes,
 					ckpt_node(ckpt, i)->trace, &ckpt->vms[i].capture, err);
-	return rc < 0 ? rc : ckpt_pass(ckpt, staging_precopy, err);
+	if (rc < 0)
+		return rc;
+	ckpt_captures(ckpt, captures);
+	return staging_precopy(ckpt->id, captures, vms, ckpt->idle_cpus, err);
 }
 
 static int ckpt_drain(struct ckpt *ckpt, struct err *err)
@@ -229,7 +235,12 @@ static int ckpt_state(struct ckpt *ckpt, struct err *err)
 
 static int ckpt_ram(struct ckpt *ckpt, struct err *err)
 {
-	return ckpt->direct ? ckpt_put_ram(ckpt, err) : ckpt_pass(ckpt, staging_finish, err);
+	struct ram_capture *captures[SPEC_VMS_MAX];
+
+	if (ckpt->direct)
+		return ckpt_put_ram(ckpt, err);
+	ckpt_captures(ckpt, captures);
+	return staging_finish(ckpt->id, captures, ckpt->cluster->spec.vms, err);
 }
 
 static int ckpt_resume(struct ckpt *ckpt, struct err *err)

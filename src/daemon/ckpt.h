@@ -24,6 +24,7 @@ struct ckpt {
 	struct manifest_doc doc;
 	struct store_cost image_cost; /* of the guest image, if the store did not have it */
 	uint64_t staging_bytes;       /* taken of the budget */
+	size_t idle_cpus;             /* what the guests leave to the work beside them */
 	bool direct;    /* staging does not fit: RAM is written to the store while the VMs are
 			   stopped */
 	bool suspended; /* agents have been asked to drain, and not all are open again */

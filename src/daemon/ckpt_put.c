@@ -13,12 +13,9 @@
 #include <unistd.h>
 
 #include "base/fault.h"
-#include "base/idle.h"
 #include "base/log.h"
 #include "base/parallel.h"
 #include "daemon/ckpt.h"
-
-enum { IDLE_WINDOW_MS = 50 };
 
 /* A stream to be put, with what its source needs. */
 struct put {
@@ -189,8 +186,7 @@ static int puts_run(struct ckpt *ckpt, struct put *puts, size_t count, bool stop
 		    struct err *err)
 {
 	const struct store_work work = {
-		.threads =
-			(unsigned int)(stopped ? parallel_cpus() : idle_cpus(IDLE_WINDOW_MS)),
+		.threads = (unsigned int)(stopped ? parallel_cpus() : ckpt->idle_cpus),
 		.background = !stopped,
 		.progress = put_progress,
 		.progress_arg = ckpt,
@@ -259,31 +255,47 @@ int ckpt_put_ram(struct ckpt *ckpt, struct err *err)
 	return rc;
 }
 
+/* The streams of one VM: state, disk and, if it was staged, RAM. */
+struct puts_all {
+	struct ckpt *ckpt;
+	struct put *puts;
+	size_t each;
+};
+
+static int put_all_prepare(size_t vm, void *arg, struct err *err)
+{
+	const struct puts_all *all = arg;
+	const struct ckpt *ckpt = all->ckpt;
+	struct manifest_vm *refs = &ckpt->doc.vms[vm];
+	struct put *put = &all->puts[vm * all->each];
+	int rc;
+
+	put[0].ret_ref = &refs->state;
+	put[1].ret_ref = &refs->disk;
+	rc = fd_put(ckpt->vms[vm].state_fd, &put[0], err);
+	if (rc == 0)
+		rc = disk_put(ckpt, (unsigned int)vm, &put[1], err);
+	if (rc == 0 && !ckpt->direct) {
+		put[2].ret_ref = &refs->ram;
+		ram_put(ckpt, (unsigned int)vm, &put[2]);
+	}
+	return rc;
+}
+
 int ckpt_put_all(struct ckpt *ckpt, struct err *err)
 {
-	unsigned int vms = ckpt->cluster->spec.vms;
-	struct put *puts = puts_create((size_t)3 * vms, err);
-	size_t count = 0;
-	int rc = puts ? 0 : -ENOMEM;
+	struct puts_all all = {.ckpt = ckpt, .each = ckpt->direct ? 2 : 3};
+	size_t count = all.each * ckpt->cluster->spec.vms;
+	int rc;
 
-	for (unsigned int i = 0; i < vms && rc == 0; i++) {
-		struct manifest_vm *refs = &ckpt->doc.vms[i];
-
-		if (!ckpt->direct) {
-			puts[count].ret_ref = &refs->ram;
-			ram_put(ckpt, i, &puts[count++]);
-		}
-		puts[count].ret_ref = &refs->state;
-		rc = fd_put(ckpt->vms[i].state_fd, &puts[count++], err);
-		puts[count].ret_ref = &refs->disk;
-		if (rc == 0)
-			rc = disk_put(ckpt, i, &puts[count++], err);
-	}
+	all.puts = puts_create(count, err);
+	rc = all.puts ? parallel_each(ckpt->cluster->spec.vms, put_all_prepare, &all, err)
+		      : -ENOMEM;
 	if (rc == 0)
-		rc = puts_run(ckpt, puts, count, false, err);
+		rc = puts_run(ckpt, all.puts, count, false, err);
 	if (rc == -EBADMSG)
-		bases_verify(puts, count);
-	puts_destroy(puts, (size_t)3 * vms);
+		bases_verify(all.puts, count);
+	puts_destroy(all.puts, count);
 	return rc;
 }
 
@@ -295,7 +307,5 @@ void ckpt_keep_traces(struct ckpt *ckpt)
 		node_set_trace(ckpt_node(ckpt, i),
 			       vm->capture ? ram_capture_take_trace(vm->capture) : NULL,
 			       ckpt->id);
-		ram_capture_destroy(vm->capture);
-		vm->capture = NULL;
 	}
 }

@@ -40,13 +40,14 @@ static json_t *phases_json(const struct manifest_doc *doc)
 
 static json_t *cost_json(const struct store_cost *cost)
 {
-	return json_pack(
-		"{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "logical_bytes",
-		(json_int_t)cost->logical_bytes, "data_bytes", (json_int_t)cost->data_bytes,
-		"taken_bytes", (json_int_t)cost->taken_bytes, "new_bytes",
-		(json_int_t)cost->new_bytes, "stored_bytes", (json_int_t)cost->stored_bytes,
-		"hash_ns", (json_int_t)cost->hash_ns, "compress_ns",
-		(json_int_t)cost->compress_ns, "write_ns", (json_int_t)cost->write_ns);
+	return json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "logical_bytes",
+			 (json_int_t)cost->logical_bytes, "data_bytes",
+			 (json_int_t)cost->data_bytes, "taken_bytes",
+			 (json_int_t)cost->taken_bytes, "new_bytes",
+			 (json_int_t)cost->new_bytes, "stored_bytes",
+			 (json_int_t)cost->stored_bytes, "hash_ns", (json_int_t)cost->hash_ns,
+			 "compress_ns", (json_int_t)cost->compress_ns, "write_ns",
+			 (json_int_t)cost->write_ns, "threads", (json_int_t)cost->threads);
 }
 
 static json_t *images_json(const struct image_refs *image)

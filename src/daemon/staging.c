@@ -4,7 +4,6 @@
 #include "daemon/staging.h"
 
 #include "base/budget.h"
-#include "base/idle.h"
 #include "base/log.h"
 #include "base/parallel.h"
 #include "daemon/daemon.h"
@@ -13,11 +12,11 @@
 #define STAGING_RESERVE_BYTES (128ULL << 20)
 
 /*
- * The pre-copy: time in which idle processors are counted; how many steps its threads stand
- * below the daemon's priority (guests' processors: VM_CPU_NICE); how often RAM is gone through
- * at most; the part of it that is little.
+ * The pre-copy: how many steps its threads stand below the daemon's priority (guests'
+ * processors: VM_CPU_NICE); how often RAM is gone through at most; the part of it that is
+ * little.
  */
-enum { IDLE_WINDOW_MS = 100, PRECOPY_NICE = 4, PRECOPY_PASSES_MAX = 3, PRECOPY_LITTLE = 64 };
+enum { PRECOPY_NICE = 4, PRECOPY_PASSES_MAX = 3, PRECOPY_LITTLE = 64 };
 
 int staging_reserve(const char *id, uint64_t bytes, uint64_t *io_taken_bytes, bool *ret_direct,
 		    struct err *err)
@@ -58,9 +57,8 @@ static int pass(const char *id, struct ram_capture *const *captures, size_t coun
 }
 
 int staging_precopy(const char *id, struct ram_capture *const *captures, size_t count,
-		    struct err *err)
+		    size_t threads, struct err *err)
 {
-	size_t threads = idle_cpus(IDLE_WINDOW_MS);
 	uint64_t before = UINT64_MAX;
 
 	for (int i = 0; i < PRECOPY_PASSES_MAX; i++) {

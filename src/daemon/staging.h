@@ -20,10 +20,10 @@ int staging_reserve(const char *id, uint64_t bytes, uint64_t *io_taken_bytes, bo
 		    struct err *err);
 void staging_give_back(uint64_t bytes);
 
-/* Beside the running VMs, with what they leave idle: until little is left to copy, or it does
- * not get less. */
+/* Beside the running VMs, on so many threads: until little is left to copy, or it does not get
+ * less. */
 int staging_precopy(const char *id, struct ram_capture *const *captures, size_t count,
-		    struct err *err);
+		    size_t threads, struct err *err);
 /* While they are stopped, with all that the host has. */
 int staging_finish(const char *id, struct ram_capture *const *captures, size_t count,
 		   struct err *err);

@@ -4,8 +4,10 @@
  * durable, and known, together.
  *
  * Segments come from several threads and are appended under a lock, encrypted there too, as the
- * number of a segment, which is its nonce, is its place. A pack that has grown to
- * PACK_BYTES_MAX is ended and another one begun, except in an export, which is one pack.
+ * number of a segment, which is its nonce, is its place. They are gathered in a ring of buffers
+ * that a thread writes out, so that the others have the processors while the medium works.
+ * Buffers are whole pages, as a directory takes them past the page cache. A pack that has grown
+ * to PACK_BYTES_MAX is ended and another one begun, except in an export, which is one pack.
  */
 #include "store/pack_set.h"
 
@@ -20,6 +22,12 @@
 #include "base/log.h"
 #include "store/store_priv.h"
 
+/* So much is written at a time. A segment and what goes before it are less. */
+enum { BUFFERS = 4, BUFFER_BYTES = 1 << 20, BUFFER_ALIGN = 4096 };
+
+_Static_assert(PACK_HEADER_BYTES + SEGMENT_STORED_MAX + CRYPT_TAG_BYTES <= BUFFER_BYTES,
+	       "what is appended fills a buffer once at most");
+
 /* The pack that is being written. */
 struct open_pack {
 	struct pack *pack;
@@ -32,13 +40,22 @@ struct pack_set {
 	struct store *store;
 	pack_append_fn append; /* NULL: the backend */
 	void *append_arg;
-	pthread_mutex_t lock;
-	struct open_pack open;
 	struct pack **packs; /* durable ones */
 	size_t pack_count;
 	uint64_t bytes;
 	int64_t write_ns;
 	struct err failure; /* code: the open pack lacks bytes, nothing goes behind them */
+	pthread_mutex_t lock;
+	pthread_cond_t filled, written;
+	struct open_pack open;
+	uint8_t *ring;    /* BUFFERS of them */
+	size_t fill;      /* bytes in the buffer that is being filled */
+	uint64_t full;    /* buffers that were filled, so far */
+	uint64_t out;     /* of those, written */
+	bool ending_pack; /* nothing is appended meanwhile */
+	bool ending;
+	bool has_thread;
+	pthread_t thread;
 };
 
 int pack_set_create(struct store *store, struct pack_set **ret_set, struct err *err)
@@ -57,21 +74,107 @@ int pack_set_create_stream(struct store *store, pack_append_fn append, void *arg
 	set->append = append;
 	set->append_arg = arg;
 	pthread_mutex_init(&set->lock, NULL);
+	pthread_cond_init(&set->filled, NULL);
+	pthread_cond_init(&set->written, NULL);
+	set->ring = aligned_alloc(BUFFER_ALIGN, (size_t)BUFFERS * BUFFER_BYTES);
+	if (!set->ring) {
+		pack_set_destroy(set);
+		return err_sys(err, ENOMEM, "packs");
+	}
 	*ret_set = set;
 	return 0;
 }
 
-static int open_append(struct pack_set *set, const void *data, size_t len, struct err *err)
+static uint8_t *buffer_of(const struct pack_set *set, uint64_t number)
+{
+	return set->ring + number % BUFFERS * BUFFER_BYTES;
+}
+
+/* The set is good for nothing from now on; lock held. */
+static int set_fail(struct pack_set *set, int rc, const struct err *fault)
+{
+	if (rc < 0 && !set->failure.code)
+		set->failure = *fault;
+	return rc;
+}
+
+/* Write to the open pack, or to the stream. By one thread at a time. */
+static int open_out(struct pack_set *set, const void *data, size_t len, int64_t *io_ns,
+		    struct err *err)
 {
 	struct backend *backend = set->store->backend;
 	int64_t begin_ns = clock_mono_ns();
-	int rc = set->append ? set->append(data, len, set->append_arg, err)
-			     : backend->ops->append(set->open.writer, data, len, err);
+	int rc = 0;
 
-	set->write_ns += clock_mono_ns() - begin_ns;
+	if (len)
+		rc = set->append ? set->append(data, len, set->append_arg, err)
+				 : backend->ops->append(set->open.writer, data, len, err);
+	*io_ns += clock_mono_ns() - begin_ns;
+	return rc;
+}
+
+/* The thread: buffers leave in the order in which they were filled. After a failure, or when
+ * nobody wants them any more, they are only emptied. */
+static void *set_write(void *arg)
+{
+	struct pack_set *set = arg;
+
+	pthread_mutex_lock(&set->lock);
+	for (;;) {
+		struct err fault = ERR_INIT;
+		int64_t ns = 0;
+		int rc = 0;
+
+		while (set->out == set->full && !set->ending)
+			pthread_cond_wait(&set->filled, &set->lock);
+		if (set->out == set->full)
+			break;
+		if (!set->failure.code && !set->ending) {
+			pthread_mutex_unlock(&set->lock);
+			rc = open_out(set, buffer_of(set, set->out), BUFFER_BYTES, &ns, &fault);
+			pthread_mutex_lock(&set->lock);
+		}
+		set_fail(set, rc, &fault);
+		set->write_ns += ns;
+		set->out++;
+		pthread_cond_broadcast(&set->written);
+	}
+	pthread_mutex_unlock(&set->lock);
+	return NULL;
+}
+
+/* Append to the open pack; lock held, and the next buffer is empty. */
+static void gather(struct pack_set *set, const void *data, size_t len)
+{
+	size_t room = BUFFER_BYTES - set->fill, first = len < room ? len : room;
+
+	memcpy(buffer_of(set, set->full) + set->fill, data, first);
+	set->fill += first;
+	if (set->fill == BUFFER_BYTES) {
+		set->full++;
+		set->fill = len - first;
+		memcpy(buffer_of(set, set->full), (const uint8_t *)data + first, set->fill);
+		pthread_cond_signal(&set->filled);
+	}
 	set->bytes += len;
 	set->open.pack->bytes += len;
-	return rc;
+}
+
+/* Wait until something can be appended; lock held. */
+static void room_wait(struct pack_set *set)
+{
+	while (set->ending_pack || set->full - set->out > BUFFERS - 2)
+		pthread_cond_wait(&set->written, &set->lock);
+}
+
+static int thread_ensure(struct pack_set *set, struct err *err)
+{
+	int failure = set->has_thread ? 0 : pthread_create(&set->thread, NULL, set_write, set);
+
+	if (failure)
+		return err_sys(err, failure, "cannot start a thread");
+	set->has_thread = true;
+	return 0;
 }
 
 static int open_begin(struct pack_set *set, struct err *err)
@@ -94,8 +197,11 @@ static int open_begin(struct pack_set *set, struct err *err)
 	pack_object("packs", pack->name, object);
 	if (rc == 0 && !set->append)
 		rc = backend->ops->begin(backend, object, &open->writer, err);
+	if (rc < 0)
+		return rc;
 	pack_header_encode(&pack->header, open->header);
-	return rc < 0 ? rc : open_append(set, open->header, sizeof(open->header), err);
+	gather(set, open->header, sizeof(open->header));
+	return 0;
 }
 
 static void open_drop(struct pack_set *set)
@@ -180,25 +286,31 @@ static int add_locked(struct pack_set *set, struct segment_image *image, struct 
 				image->entry.stored_bytes, image->stored, err);
 		image->entry.stored_bytes += CRYPT_TAG_BYTES;
 	}
+	if (rc < 0)
+		return rc;
 	image->entry.check = pack_check_sum(image->stored, image->entry.stored_bytes);
-	if (rc == 0)
-		rc = open_append(set, image->stored, image->entry.stored_bytes, err);
-	return rc < 0 ? rc : open_note(set, image, err);
+	gather(set, image->stored, image->entry.stored_bytes);
+	return open_note(set, image, err);
 }
 
 int pack_set_add(struct pack_set *set, struct segment_image *image, struct err *err)
 {
-	int rc;
+	struct err fault = ERR_INIT;
+	int rc = 0;
 
 	pthread_mutex_lock(&set->lock);
-	rc = set->failure.code ? -set->failure.code : add_locked(set, image, &set->failure);
-	if (rc < 0)
-		err_set(err, -rc, "%s", set->failure.msg);
+	room_wait(set);
+	if (!set->failure.code)
+		set_fail(set, add_locked(set, image, &fault), &fault);
+	if (set->full > set->out && !set->failure.code)
+		set_fail(set, thread_ensure(set, &fault), &fault);
+	if (set->failure.code)
+		rc = err_set(err, set->failure.code, "%s", set->failure.msg);
 	pthread_mutex_unlock(&set->lock);
 	return rc;
 }
 
-/* Index and footer behind the segments. */
+/* What is gathered, index and footer. */
 static int open_close(struct pack_set *set, struct err *err)
 {
 	struct pack *pack = set->open.pack;
@@ -223,13 +335,22 @@ static int open_close(struct pack_set *set, struct err *err)
 	}
 	if (rc == 0)
 		rc = pack_footer_encode(&footer, set->open.header, index, raw, err);
+	if (rc < 0)
+		return rc;
+	rc = open_out(set, buffer_of(set, set->full), set->fill, &set->write_ns, err);
+	set->fill = 0;
 	if (rc == 0)
-		rc = open_append(set, index, footer.index_bytes, err);
-	return rc < 0 ? rc : open_append(set, raw, sizeof(raw), err);
+		rc = open_out(set, index, footer.index_bytes, &set->write_ns, err);
+	if (rc == 0)
+		rc = open_out(set, raw, sizeof(raw), &set->write_ns, err);
+	pack->bytes += footer.index_bytes + sizeof(raw);
+	set->bytes += footer.index_bytes + sizeof(raw);
+	return rc;
 }
 
-/* End the open pack: it is durable afterwards, and in the set's list. */
-static int open_end(struct pack_set *set, struct err *err)
+/* End the open pack, with nothing on its way: it is durable afterwards, and in the set's list.
+ */
+static int open_commit(struct pack_set *set, struct err *err)
 {
 	struct backend *backend = set->store->backend;
 	struct pack **more =
@@ -250,6 +371,20 @@ static int open_end(struct pack_set *set, struct err *err)
 	set->packs[set->pack_count++] = TAKE_PTR(set->open.pack);
 	set->open = (struct open_pack){0};
 	return 0;
+}
+
+static int open_end(struct pack_set *set, struct err *err)
+{
+	int rc;
+
+	set->ending_pack = true;
+	while (set->out < set->full)
+		pthread_cond_wait(&set->written, &set->lock);
+	rc = set->failure.code ? err_set(err, set->failure.code, "%s", set->failure.msg)
+			       : open_commit(set, err);
+	set->ending_pack = false;
+	pthread_cond_broadcast(&set->written);
+	return rc;
 }
 
 int pack_set_finish(struct pack_set *set, struct err *err)
@@ -288,6 +423,13 @@ void pack_set_destroy(struct pack_set *set)
 {
 	if (!set)
 		return;
+	if (set->has_thread) {
+		pthread_mutex_lock(&set->lock);
+		set->ending = true;
+		pthread_cond_signal(&set->filled);
+		pthread_mutex_unlock(&set->lock);
+		pthread_join(set->thread, NULL);
+	}
 	if (set->open.pack)
 		open_drop(set);
 	/* Durable ones were there for others to see, who may rely on them already. */
@@ -297,6 +439,9 @@ void pack_set_destroy(struct pack_set *set)
 	for (size_t i = 0; i < set->pack_count; i++)
 		pack_destroy(set->packs[i]);
 	free(set->packs);
+	free(set->ring);
+	pthread_cond_destroy(&set->filled);
+	pthread_cond_destroy(&set->written);
 	pthread_mutex_destroy(&set->lock);
 	free(set);
 }

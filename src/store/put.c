@@ -461,6 +461,7 @@ int store_txn_put(struct store_txn *txn, struct store_part *parts, size_t count,
 		.txn = txn, .work = work, .threads = work_threads(work), .count = count};
 	int rc = put_prepare(&put, parts, err);
 
+	txn->threads = put.threads;
 	if (rc == 0 && put.items) {
 		unsigned int workers =
 			put.threads < put.items ? put.threads : (unsigned int)put.items;

@@ -72,7 +72,7 @@ int store_free_bytes(struct store *store, uint64_t *ret_bytes, struct err *err);
 /* Writing. */
 
 /* Begin a checkpoint of `cluster` (a name of at most STORE_CLUSTER_MAX - 1 characters); its id,
- * made of the time in UTC and four random digits ("demo-20261122-181900-4f2a"), goes to ret_id.
+ * made of the time in UTC and eight random digits ("demo-20261122-181900-4f2a91c3"), goes to ret_id.
  */
 int store_begin(struct store *store, const char *cluster, char ret_id[STORE_ID_MAX],
 		struct store_txn **ret_txn, struct err *err);
@@ -122,6 +122,7 @@ struct store_cost {
 	uint64_t new_bytes;     /* of pages that the store did not have, before compression */
 	uint64_t stored_bytes;  /* in packs, everything counted */
 	int64_t hash_ns, compress_ns, write_ns; /* time of all threads together */
+	unsigned int threads;                   /* that did so */
 };
 void store_txn_cost(const struct store_txn *txn, struct store_cost *ret_cost);
 

@@ -132,6 +132,7 @@ void store_txn_cost(const struct store_txn *txn, struct store_cost *ret_cost)
 		.hash_ns = txn->hash_ns,
 		.compress_ns = txn->compress_ns,
 		.write_ns = pack_set_write_ns(txn->packs),
+		.threads = txn->threads,
 	};
 }
 

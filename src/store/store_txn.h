@@ -24,6 +24,7 @@ struct store_txn {
 	/* Cost, see struct store_cost. */
 	atomic_uint_fast64_t logical_bytes, data_bytes, taken_bytes, new_bytes;
 	atomic_int_fast64_t hash_ns, compress_ns;
+	unsigned int threads; /* of the last put */
 };
 
 /* Let the manifest name it. */

@@ -15,24 +15,16 @@ FACTOR = 1.2
 RATE_MIB_S = 64
 WRITE_LEAST = 256 * MIB  # fewer bytes tell no bandwidth
 BETWEEN_SECONDS = 5
-LEVEL = 1  # of zstd, where the manifest tells none
+LEVEL = 1  # of zstd, for both
 ASKED = "≤ 1.2 × max(written ÷ O_DIRECT bandwidth, hash+compress alone)"
 
 
-def work_of(manifest):
-    """(bytes hashed, bytes compressed, bytes written, level, whether the manifest told it)."""
-    cost = manifest.get("cost")
-    if cost:
-        return cost["taken_bytes"], cost["new_bytes"], cost["stored_bytes"], cost.get("level", LEVEL), True
-    written = common.stored_bytes(manifest)
-    return written, 0, written, LEVEL, False
-
-
-def alone(bench, work, now, old, where):
-    """What the parts take alone, in seconds: hash and compress on all cores over these bytes, and raw writing."""
-    hashed, packed, written, level, _ = work
+def alone(bench, cost, now, old, where):
+    """What the parts take alone, in seconds: hash and compress over these bytes on as many threads as the engine took, and raw
+    writing."""
+    written = cost["stored_bytes"]
     pairs = ["%s:%s" % pair for pair in zip(now, old)] if old else now
-    done = bench.helper("hashzip", "process", bench.cores, level, hashed, packed, *pairs)
+    done = bench.helper("hashzip", "process", cost["threads"], LEVEL, cost["taken_bytes"], cost["new_bytes"], *pairs)
     raw = bench.helper("hashzip", "write", bench.cores, max(written, WRITE_LEAST), 3, where)
     bandwidth = raw["bytes"] * 1e9 / min(raw["write_ns"])
     return {"process_s": done["total_ns"] / 1e9, "write_s": written / bandwidth, "write_bandwidth": bandwidth, "process": done}
@@ -43,21 +35,20 @@ def one(bench, host, cluster, kind, old, number):
     store = os.path.join(host.dir, "store")
     manifest, phases, starts, total, _ = methods.committed(host, cluster.name)
     resumed = starts["resume"] + phases["resume"]
-    work = work_of(manifest)
+    cost = manifest["cost"]
     now = cluster.dump_now(os.path.join(bench.dir, "dump%d" % (number % 2)))
     os.sync()
-    beside = alone(bench, work, now, old, store)
+    beside = alone(bench, cost, now, old, store)
     cluster.stop()
     try:
-        quiet = alone(bench, work, now, old, store)
+        quiet = alone(bench, cost, now, old, store)
     finally:
         cluster.go_on()
     sample = bench.results.sample(
         NAME, kind, durable_s=(total - resumed) / 1e3, total_s=total / 1e3, pause_ms=manifest["pause_ns"] / 1e6,
-        hashed_bytes=work[0], compressed_bytes=work[1], written_bytes=work[2], level=work[3], told=work[4], phases_ms=phases,
-        cost=manifest.get("cost"), beside=beside, quiet=quiet)
-    say("  %-6s resume → commit %.2f s; alone: %.2f s beside the VMs, %.2f s quiet; writing %.2f s" % (
-        kind, sample["durable_s"], beside["process_s"], quiet["process_s"], beside["write_s"]))
+        written_bytes=cost["stored_bytes"], phases_ms=phases, cost=cost, beside=beside, quiet=quiet)
+    say("  %-6s resume → commit %.2f s on %d threads; alone: %.2f s beside the VMs, %.2f s quiet; writing %.2f s" % (
+        kind, sample["durable_s"], cost["threads"], beside["process_s"], quiet["process_s"], beside["write_s"]))
     return sample, now
 
 
@@ -80,13 +71,8 @@ def report(bench, title, samples):
         for which, words in (("beside", "alone beside the running VMs"), ("quiet", "alone, VMs standing still")):
             bench.results.accept(NAME, "%s, %s, %s" % (title, kind, words), ASKED, [bound(s, which) for s in own],
                                  [s["durable_s"] for s in own], "s")
-    costs = [sample["cost"] for sample in samples if sample["cost"]]
-    if costs:
-        for key in ("hash_ns", "compress_ns", "write_ns"):
-            if all(key in cost for cost in costs):
-                print("  by the manifest, %s: %s" % (key[:-3], of([cost[key] / 1e9 for cost in costs], "s")))
-    else:
-        print("  the manifest's cost: not told by this build; hashed and written are taken to be its files, compressed nothing")
+    for key in ("hash_ns", "compress_ns", "write_ns"):
+        print("  by the manifest, %s: %s" % (key[:-3], of([sample["cost"][key] / 1e9 for sample in samples], "s")))
 
 
 def combination(bench, vms, memory, rounds):
@@ -95,7 +81,7 @@ def combination(bench, vms, memory, rounds):
     bench.need(memory_bytes=4 * vms * memory, disk_bytes=(6 + rounds) * vms * memory)
     say(title)
     for number in range(rounds):
-        with Host() as host:
+        with Host(env={"STASIS_STORE_COMPRESSION": str(LEVEL)}) as host:
             name = "durable%d" % number
             host.up(name, vms=vms, memory="%dM" % (memory // MIB))
             pause.pages_load(bench, memory, RATE_MIB_S)(host, name, vms)

@@ -1,6 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The writer of the directory backend: a temporary file, written back early, renamed into
- * place when it is durable. */
+/*
+ * The writer of the directory backend: a temporary file, renamed into place when it is durable.
+ *
+ * What comes in whole pages goes to the disk directly: it costs no copying, and the host's
+ * memory is left to the guests. The rest, and everything where the file system does not offer
+ * that, goes through the page cache and is written back early.
+ */
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -19,6 +24,14 @@
  * then finds little left to do. */
 enum { WRITE_BACK_BYTES = 8 << 20 };
 
+/* Through the page cache a larger write makes the kernel look for larger folios, for which it
+ * may have to compact memory, or touch some that its hypervisor has not given it yet: 128 MiB
+ * in a new file took 0.03 s in writes of 128 KiB and 0.3 to 0.4 s in writes of 1 MiB. */
+enum { WRITE_BYTES = 128 << 10 };
+
+/* Of addresses, lengths and offsets of what is written directly. */
+enum { DIRECT_ALIGN = 4096 };
+
 struct directory_kind {
 	struct directory_kind *next;
 	char name[BACKEND_KIND_LEN_MAX + 1];
@@ -29,6 +42,7 @@ struct backend_writer {
 	char kind[BACKEND_KIND_LEN_MAX + 1];
 	char tmp[IO_PATH_MAX], path[IO_PATH_MAX];
 	int fd;
+	bool direct; /* past the page cache */
 	uint64_t written, sent_back;
 };
 
@@ -98,6 +112,11 @@ int directory_temporary(const struct directory *directory, const char *kind,
 		       directory->start_time, salt);
 }
 
+static int writer_flags(const struct backend_writer *writer, int flags)
+{
+	return fcntl(writer->fd, F_SETFL, flags);
+}
+
 static int writer_create(struct backend_writer *writer, struct err *err)
 {
 	int rc = kind_ensure(writer->directory, writer->kind, err);
@@ -108,7 +127,10 @@ static int writer_create(struct backend_writer *writer, struct err *err)
 		return rc;
 	writer->fd =
 		open(writer->tmp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-	return writer->fd < 0 ? err_sys(err, errno, "cannot create %s", writer->tmp) : 0;
+	if (writer->fd < 0)
+		return err_sys(err, errno, "cannot create %s", writer->tmp);
+	writer->direct = writer_flags(writer, O_DIRECT) == 0;
+	return 0;
 }
 
 static int writer_open(struct backend_writer *writer, struct err *err)
@@ -152,11 +174,30 @@ int directory_begin(struct backend *backend, const char *name,
  * report. */
 static void writer_send_back(struct backend_writer *writer)
 {
+	if (writer->direct)
+		writer->sent_back = writer->written;
 	if (writer->written - writer->sent_back < WRITE_BACK_BYTES)
 		return;
 	sync_file_range(writer->fd, (off_t)writer->sent_back,
 			(off_t)(writer->written - writer->sent_back), SYNC_FILE_RANGE_WRITE);
 	writer->sent_back = writer->written;
+}
+
+/* As much as one write takes; what is not in whole pages ends the direct way for good. */
+static ssize_t writer_write(struct backend_writer *writer, const char *data, size_t len)
+{
+	ssize_t n;
+
+	if (writer->direct && ((uintptr_t)data % DIRECT_ALIGN || len % DIRECT_ALIGN ||
+			       writer->written % DIRECT_ALIGN))
+		writer->direct = writer_flags(writer, 0) < 0;
+	if (!writer->direct)
+		return write(writer->fd, data, len < WRITE_BYTES ? len : WRITE_BYTES);
+	n = write(writer->fd, data, len);
+	if (n >= 0 || errno != EINVAL)
+		return n;
+	writer->direct = writer_flags(writer, 0) < 0;
+	return write(writer->fd, data, len < WRITE_BYTES ? len : WRITE_BYTES);
 }
 
 int directory_append(struct backend_writer *writer, const void *data, size_t len,
@@ -172,7 +213,7 @@ int directory_append(struct backend_writer *writer, const void *data, size_t len
 			err_prefix(err, "cannot write %s", writer->path);
 			return rc;
 		}
-		n = write(writer->fd, at, len < WRITE_BACK_BYTES ? len : WRITE_BACK_BYTES);
+		n = writer_write(writer, at, len);
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0)
