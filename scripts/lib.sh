@@ -35,11 +35,25 @@ check() {
 
 # suite NAME COMMAND…: a program whose last line is "N passed, N failed, N skipped".
 suite() {
+	suite_begin "$@"
+	suite_end
+}
+
+# suite_begin NAME COMMAND…: it runs beside the stages that follow, until suite_end. One at a time.
+suite_begin() {
 	suite_name=$1
 	shift
 	suite_log=$(mktemp)
-	suite_begin=$(date +%s)
-	"$@" >"$suite_log" 2>&1 || true
+	{
+		suite_from=$(date +%s)
+		"$@" || true
+		echo "$(($(date +%s) - suite_from))" >"$suite_log.seconds"
+	} >"$suite_log" 2>&1 &
+	suite_pid=$!
+}
+
+suite_end() {
+	wait "$suite_pid" || true
 	summary=$(grep -E '^[0-9]+ passed, [0-9]+ failed, [0-9]+ skipped$' "$suite_log" | tail -n 1)
 	if [ -z "$summary" ]; then
 		summary="0 passed, 1 failed, 0 skipped"
@@ -51,11 +65,12 @@ suite() {
 	grep -E ' skipped: ' "$suite_log" || true
 	if [ "$3" -ne 0 ]; then
 		failures="$failures
-  $suite_name"
+  $suite_name
+$(grep -E ' FAILED( \(|$)' "$suite_log" | head -n 20)"
 		tail -n 150 "$suite_log"
 	fi
-	echo "$suite_name: $summary ($(($(date +%s) - suite_begin)) s)"
-	rm -f "$suite_log"
+	echo "$suite_name: $summary ($(cat "$suite_log.seconds") s)"
+	rm -f "$suite_log" "$suite_log.seconds"
 }
 
 # ctest_preset PRESET: build a preset and run its tests; each test is counted.

@@ -96,9 +96,11 @@ static int prepare_one(size_t index, void *arg, struct err *err)
 	return vm_disk_heal(node->vm, deadline_in_ms(MERGE_MS), err);
 }
 
+/* A VM's first checkpoint may need all that it has; what later ones need is not known before,
+ * and they end with the same error when the store is full. */
 static int prepare_room(struct ckpt *ckpt, struct err *err)
 {
-	uint64_t ram = 0, disk = 0, store_free;
+	uint64_t ram = 0, disk = 0, need = STORE_RESERVE_BYTES, store_free;
 	struct stat st;
 	int rc = 0;
 
@@ -111,21 +113,23 @@ static int prepare_room(struct ckpt *ckpt, struct err *err)
 		ram += bytes;
 		if (rc == 0)
 			rc = vm_disk_frozen_path(node->vm, path, sizeof(path), err);
-		if (rc == 0 && stat(path, &st) == 0)
-			disk += (uint64_t)st.st_blocks * 512;
+		if (rc < 0 || stat(path, &st) < 0)
+			st.st_blocks = 0;
+		disk += (uint64_t)st.st_blocks * 512;
+		if (!node->trace)
+			need += bytes + (uint64_t)st.st_blocks * 512;
 	}
 	if (rc == 0)
 		rc = store_free_bytes(the_daemon.store, &store_free, err);
 	if (rc < 0)
 		return rc;
-	if (store_free < ram + disk + STORE_RESERVE_BYTES)
+	if (store_free < need)
 		return err_set(
 			err, ENOSPC,
 			"the store %s has %llu MiB free, a checkpoint of %s may need %llu MiB; remove old "
 			"ones (stasis rm) or set STASIS_STORE_DIR",
 			store_where(the_daemon.store), (unsigned long long)(store_free >> 20),
-			ckpt->cluster->spec.name,
-			(unsigned long long)((ram + disk + STORE_RESERVE_BYTES) >> 20));
+			ckpt->cluster->spec.name, (unsigned long long)(need >> 20));
 	ckpt->to_store_bytes =
 		ckpt->cluster->spec.vms * ckpt->cluster->spec.memory_bytes + disk;
 	return staging_reserve(ckpt->id, ram, &ckpt->staging_bytes, &ckpt->direct, err);

@@ -36,6 +36,7 @@
 #include "store/lease.h"
 #include "store/mark.h"
 #include "store/removal.h"
+#include "store/work.h"
 
 enum {
 	SMALL_PACK_BYTES = 4 << 20,
@@ -476,13 +477,18 @@ static void gc_pause(int try)
 	usleep((useconds_t)(TRY_AFTER_MS * (try + 1)) * (256 + random) * 1000 / 256);
 }
 
+static int gc_worker(size_t index, void *arg, struct err *err)
+{
+	(void)index;
+	return gc_run(arg, err);
+}
+
 int store_gc(struct store *store, const struct store_work *work,
 	     struct store_gc_report *ret_report, struct err *err)
 {
 	struct gc gc = {.store = store, .report = ret_report};
 	int rc = store_writable(store, err);
 
-	(void)work;
 	*ret_report = (struct store_gc_report){0};
 	if (rc < 0)
 		return rc;
@@ -495,7 +501,7 @@ int store_gc(struct store *store, const struct store_work *work,
 	if (rc < 0)
 		return rc;
 	index_hold(store->index);
-	rc = gc_run(&gc, err);
+	rc = work_run(work, 1, gc_worker, &gc, err);
 	mark_end(&gc.mark);
 	free(gc.packs);
 	store_lease_end(gc.lease);

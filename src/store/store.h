@@ -250,7 +250,7 @@ int store_prune(struct store *store, const struct store_retention *retention,
  * still needed out of packs that are mostly dead or tiny, and delete condemned packs of which
  * no lease is left that might need them. Safe beside writers and readers of any host, and to be
  * killed at any instant. There is one at a time: -EBUSY if another one goes on, of whatever
- * host.
+ * host. It works on one thread; of `work` its priority counts.
  */
 struct store_gc_report {
 	uint64_t packs, condemned, deleted, rewritten; /* packs */

@@ -211,6 +211,10 @@ static bool server_busy(const struct server *server, bool was_starved)
 	       server->broken_count > 0 || (was_starved && !server->starved);
 }
 
+/* A device that loses a notification must not leave a server asleep that its clients then take
+ * for dead: it looks by itself, and arms the queue anew. */
+enum { SERVE_SLEEP_MAX_MS = 1000 };
+
 void verbs_serve_sleep(struct transport *transport, int timeout_ms)
 {
 	struct server *server = &transport->server;
@@ -234,8 +238,12 @@ void verbs_serve_sleep(struct transport *transport, int timeout_ms)
 	server_drain(transport);
 	if (server_busy(server, starved))
 		return;
-	if (poll(wait, 3, timeout_ms) <= 0)
+	if (timeout_ms < 0 || timeout_ms > SERVE_SLEEP_MAX_MS)
+		timeout_ms = SERVE_SLEEP_MAX_MS;
+	if (poll(wait, 3, timeout_ms) <= 0) {
+		server->armed = server->armed_all = false;
 		return;
+	}
 	if (wait[0].revents) {
 		channel_take(server->channel);
 		server->armed = server->armed_all = false;
