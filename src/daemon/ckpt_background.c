@@ -35,8 +35,7 @@ struct ckpt_stream {
 	int fd;
 	struct ram_capture *capture;
 	int state_fd;
-	bool unwanted; /* read for nothing */
-	bool reading;  /* there is a thread */
+	bool reading; /* there is a thread */
 	pthread_t thread;
 	int rc;
 	struct err err;
@@ -120,24 +119,18 @@ static void *stream_read(void *arg)
 {
 	struct ckpt_stream *stream = arg;
 
-	if (stream->unwanted)
-		stream->rc = -ECANCELED;
-	else
-		stream->rc = ram_receive(stream->fd, VM_RAM_BLOCK, stream->capture,
-					 stream->state_fd, &stream->err);
+	stream->rc = ram_receive(stream->fd, VM_RAM_BLOCK, stream->capture, stream->state_fd,
+				 &stream->err);
 	if (stream->rc < 0)
 		ram_receive_nothing(stream->fd);
 	close(stream->fd);
 	return NULL;
 }
 
-static int stream_start(struct vm *vm, struct ckpt_stream *stream, struct err *err)
+static int stream_start(struct ckpt_stream *stream, struct err *err)
 {
-	int rc = vm_background_open(vm, stream->fd, err);
+	int rc = pthread_create(&stream->thread, NULL, stream_read, stream);
 
-	if (rc < 0)
-		return rc;
-	rc = pthread_create(&stream->thread, NULL, stream_read, stream);
 	stream->reading = rc == 0;
 	return rc ? err_sys(err, rc, "cannot make a thread") : 0;
 }
@@ -146,8 +139,13 @@ int background_state(struct ckpt *ckpt, struct err *err)
 {
 	int rc = 0;
 
-	for (unsigned int i = 0; i < ckpt->cluster->spec.vms && rc == 0; i++)
-		rc = stream_start(ckpt_node(ckpt, i)->vm, ckpt->vms[i].stream, err);
+	for (unsigned int i = 0; i < ckpt->cluster->spec.vms && rc == 0; i++) {
+		struct ckpt_stream *stream = ckpt->vms[i].stream;
+
+		rc = vm_background_open(ckpt_node(ckpt, i)->vm, stream->fd, err);
+		if (rc == 0)
+			rc = stream_start(stream, err);
+	}
 	return rc;
 }
 
@@ -195,13 +193,10 @@ static int finish_one(size_t index, void *arg, struct err *err)
 		return 0;
 	rc_stream = stream_end(&ckpt->vms[index], &stream_err);
 	rc = vm_background_finish(vm, err);
-	/* A stream that QEMU has broken off is explained by QEMU, one that was refused here is
-	 * not. */
-	if (rc_stream < 0 && rc_stream != -EPROTO && rc < 0)
-		return rc;
-	if (rc_stream < 0 && err)
+	/* Of a stream that QEMU has broken off, QEMU knows best why. */
+	if (rc == 0 && rc_stream < 0 && err)
 		*err = stream_err;
-	return rc_stream < 0 ? rc_stream : rc;
+	return rc < 0 ? rc : rc_stream;
 }
 
 int background_ram(struct ckpt *ckpt, struct err *err)
@@ -221,18 +216,15 @@ int background_reopen(struct ckpt *ckpt, struct err *err)
 static int settle_one(size_t index, void *arg, struct err *err)
 {
 	struct ckpt *ckpt = arg;
-	struct ckpt_vm *vm = &ckpt->vms[index];
-	struct node *node = ckpt_node(ckpt, index);
-	int rc = 0;
+	struct ckpt_stream *stream = ckpt->vms[index].stream;
+	struct vm *vm = ckpt_node(ckpt, index)->vm;
 
-	if (vm->stream && vm->stream->fd >= 0 && !vm->stream->reading) {
-		vm->stream->unwanted = true;
-		rc = stream_start(node->vm, vm->stream, err);
+	if (stream && stream->fd >= 0 && !stream->reading) {
+		vm_background_open(vm, stream->fd, NULL);
+		ram_receive_nothing(stream->fd);
 	}
-	stream_end(vm, NULL);
-	if (rc == 0 && node->vm && vm_alive(node->vm))
-		rc = vm_background_settle(node->vm, err);
-	return rc;
+	stream_end(&ckpt->vms[index], NULL);
+	return vm && vm_alive(vm) ? vm_background_settle(vm, err) : 0;
 }
 
 void background_undo(struct ckpt *ckpt)

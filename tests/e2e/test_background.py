@@ -116,8 +116,8 @@ def test_checkpoints_and_restarts():
         world.check_restart(manifest["id"], expected)
 
 
-def test_base_of_the_other_strategy():
-    """Neither a trace nor a stored state tells who has made it: the base after a restart, and proof by an isolated start."""
+def test_after_a_restart():
+    """VMs that were loaded from such a checkpoint are captured again; the checkpoint can be proven in isolation."""
     world = World.get()
     sums = world.mark()
     taken = world.checkpoint()["id"]
@@ -189,5 +189,5 @@ def test_ordinary_user():
 
 
 if __name__ == "__main__":
-    main([test_checkpoints_and_restarts, test_base_of_the_other_strategy, test_failures_in_the_middle,
-          test_daemon_killed_in_the_middle, test_too_little_staging, test_ordinary_user])
+    main([test_checkpoints_and_restarts, test_after_a_restart, test_failures_in_the_middle, test_daemon_killed_in_the_middle,
+          test_too_little_staging, test_ordinary_user])

@@ -13,7 +13,7 @@
 #include "base/io.h"
 #include "vm/ram/stream.h"
 
-enum { BUFFER_BYTES = 1 << 20, SILENCE_MS = 60000 };
+enum { BUFFER_BYTES = 1 << 20, NOTHING_BYTES = 32 << 10, SILENCE_MS = 60000 };
 
 struct receiver {
 	struct ram_capture *capture;
@@ -107,10 +107,9 @@ int ram_receive(int stream_fd, const char *block, struct ram_capture *capture, i
 
 void ram_receive_nothing(int stream_fd)
 {
-	CLEANUP_FREE char *buffer = malloc(BUFFER_BYTES);
-	size_t got = 0;
+	char buffer[NOTHING_BYTES];
+	size_t got;
 
-	while (buffer && receive_some(stream_fd, buffer, BUFFER_BYTES, &got, NULL) == 0 &&
-	       got > 0)
+	while (receive_some(stream_fd, buffer, sizeof(buffer), &got, NULL) == 0 && got > 0)
 		;
 }
