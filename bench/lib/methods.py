@@ -83,6 +83,8 @@ def ours(cell):
         "pause_events_ms": whole,
         "pause_longest_ms": longest,
         "capture_ms": starts["resume"] - (starts["pause"] + phases["pause"]),
+        # From the first VM stopped until all RAM is in staging.
+        "complete_ms": starts["ram"] + phases["ram"] - starts["pause"],
         "total_ms": total,
         "settled_ms": settled,
         "bytes": cost["stored_bytes"] if cost else size["ram"] + size["state"],

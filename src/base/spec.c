@@ -41,6 +41,8 @@ enum kind { KIND_TEXT, KIND_COUNT, KIND_SIZE, KIND_DURATION, KIND_BOOL };
 	  "MPI ranks that mpirun places in each VM, 1 to 1024")                               \
 	X("cluster", "accel", "auto", accel, KIND_TEXT, spec_value_accel,                     \
 	  "kvm, tcg, or auto: kvm where a probe shows that it works, else tcg")               \
+	X("cluster", "capture", "compare", capture, KIND_TEXT, spec_value_capture,            \
+	  "compare: RAM is copied before and in the pause; background: after it, by QEMU")    \
 	X("image", "disk", "(the image that Stasis builds)", image, KIND_TEXT,                \
 	  spec_value_image,                                                                   \
 	  "own base disk image; a relative path is taken from the file's directory")          \

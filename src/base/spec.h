@@ -26,6 +26,7 @@ struct spec {
 	unsigned int cpus;        /* of each VM, default 1 */
 	unsigned int slots;       /* MPI slots of each VM, default cpus */
 	char accel[8];            /* "auto", "kvm", "tcg" */
+	char capture[16];         /* of RAM: "compare", "background" */
 	char image[IO_PATH_MAX];  /* the user's own base disk, or empty for the built one */
 	char packages[1024]; /* more Debian packages for the built image, separated by spaces */
 	char subnet[20]; /* private IPv4 network of the VMs, default 10.77.0.0/24; VM i has host

@@ -223,6 +223,17 @@ int spec_value_accel(struct spec *spec, const struct spec_text *text, struct err
 	return 0;
 }
 
+int spec_value_capture(struct spec *spec, const struct spec_text *text, struct err *err)
+{
+	char quoted[SPEC_QUOTE_SIZE];
+
+	if (strcmp(text->value, "compare") != 0 && strcmp(text->value, "background") != 0)
+		return err_set(err, EINVAL, "%s is not one of compare, background",
+			       spec_quote(text->value, quoted));
+	snprintf(spec->capture, sizeof(spec->capture), "%s", text->value);
+	return 0;
+}
+
 /* A host path made absolute. */
 static int parse_host_path(const struct spec_text *text, char ret_path[IO_PATH_MAX],
 			   struct err *err)

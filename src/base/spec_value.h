@@ -25,6 +25,7 @@ int spec_value_memory(struct spec *spec, const struct spec_text *text, struct er
 int spec_value_cpus(struct spec *spec, const struct spec_text *text, struct err *err);
 int spec_value_slots(struct spec *spec, const struct spec_text *text, struct err *err);
 int spec_value_accel(struct spec *spec, const struct spec_text *text, struct err *err);
+int spec_value_capture(struct spec *spec, const struct spec_text *text, struct err *err);
 int spec_value_image(struct spec *spec, const struct spec_text *text, struct err *err);
 int spec_value_packages(struct spec *spec, const struct spec_text *text, struct err *err);
 int spec_value_subnet(struct spec *spec, const struct spec_text *text, struct err *err);

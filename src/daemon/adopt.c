@@ -32,7 +32,9 @@ static int heal_resume(size_t index, void *arg, struct err *err)
 
 	if (!node->vm || !vm_alive(node->vm))
 		return 0;
-	rc = vm_running(node->vm, &running, err);
+	rc = vm_background_settle(node->vm, err);
+	if (rc == 0)
+		rc = vm_running(node->vm, &running, err);
 	if (rc == 0 && !running)
 		rc = vm_resume(node->vm, err);
 	if (rc == 0) {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * One coordinated checkpoint of a cluster, as a table of phases.
+ * One coordinated checkpoint of a cluster, as a table of phases for each strategy of capture.
  *
  * Each phase works on all VMs at once and ends when the last VM has done it: that is the
  * barrier which keeps a VM from running on before all are captured. Whatever fails, the way
@@ -22,6 +22,10 @@
  * processors, and what would be won is at most the 2 ms that one VM's devices take, while a
  * fault between the two would be in no phase. Disks go first because blockdev-snapshot is the
  * last that touches the block layer.
+ *
+ * In the background RAM is captured after the pause, as it was within it: each VM's is
+ * protected before that VM runs again. One that runs sooner cannot reach another that still
+ * stands: what it sends waits in the other's tap.
  */
 #include "daemon/checkpoint.h"
 
@@ -41,7 +45,6 @@
 #include "daemon/ckpt.h"
 #include "daemon/fabric.h"
 #include "daemon/image.h"
-#include "daemon/launch.h"
 #include "daemon/retention.h"
 #include "daemon/staging.h"
 
@@ -74,7 +77,7 @@ static void nodes_paused(struct cluster *cluster, bool paused)
 	pthread_mutex_unlock(&the_daemon.lock);
 }
 
-static int ckpt_each(struct ckpt *ckpt, parallel_fn fn, struct err *err)
+int ckpt_each(struct ckpt *ckpt, parallel_fn fn, struct err *err)
 {
 	return parallel_each(ckpt->cluster->spec.vms, fn, ckpt, err);
 }
@@ -132,7 +135,7 @@ static int prepare_room(struct ckpt *ckpt, struct err *err)
 			ckpt->cluster->spec.name, (unsigned long long)(need >> 20));
 	ckpt->to_store_bytes =
 		ckpt->cluster->spec.vms * ckpt->cluster->spec.memory_bytes + disk;
-	return staging_reserve(ckpt->id, ram, &ckpt->staging_bytes, &ckpt->direct, err);
+	return ckpt->strategy->reserve(ckpt, ram, err);
 }
 
 static int ckpt_prepare(struct ckpt *ckpt, struct err *err)
@@ -146,6 +149,7 @@ static int ckpt_prepare(struct ckpt *ckpt, struct err *err)
 	if (rc == 0)
 		rc = image_put(ckpt->cluster->image_dir, ckpt->txn, &ckpt->doc.image, err);
 	store_txn_cost(ckpt->txn, &ckpt->image_cost);
+	ckpt->idle_cpus = idle_cpus(IDLE_WINDOW_MS);
 	/* The guest image may have taken much of the room, the first time. */
 	return rc < 0 ? rc : prepare_room(ckpt, err);
 }
@@ -160,9 +164,9 @@ static int overlay_one(size_t index, void *arg, struct err *err)
 	if (rc < 0)
 		return rc;
 	ckpt->vms[index].state_fd = memfd_create("stasis-state", MFD_CLOEXEC);
-	if (ckpt->vms[index].state_fd < 0)
-		return err_sys(err, errno, "cannot create memory for device state");
-	return vm_save_prepare(ckpt_node(ckpt, index)->vm, ckpt->vms[index].state_fd, err);
+	return ckpt->vms[index].state_fd < 0
+		       ? err_sys(err, errno, "cannot create memory for device state")
+		       : 0;
 }
 
 static int ckpt_overlay(struct ckpt *ckpt, struct err *err)
@@ -170,31 +174,15 @@ static int ckpt_overlay(struct ckpt *ckpt, struct err *err)
 	return ckpt_each(ckpt, overlay_one, err);
 }
 
-/* precopy and ram: passes over the RAM of all VMs together. */
-
-static void ckpt_captures(const struct ckpt *ckpt, struct ram_capture *captures[SPEC_VMS_MAX])
+int ckpt_captures_create(struct ckpt *ckpt, struct err *err)
 {
-	for (unsigned int i = 0; i < ckpt->cluster->spec.vms; i++)
-		captures[i] = ckpt->vms[i].capture;
-}
-
-static int ckpt_precopy(struct ckpt *ckpt, struct err *err)
-{
-	struct ram_capture *captures[SPEC_VMS_MAX];
-	unsigned int vms = ckpt->cluster->spec.vms;
 	int rc = 0;
 
-	ckpt->idle_cpus = idle_cpus(IDLE_WINDOW_MS);
-	if (ckpt->direct)
-		return 0;
-	for (unsigned int i = 0; i < vms && rc == 0; i++)
+	for (unsigned int i = 0; i < ckpt->cluster->spec.vms && rc == 0; i++)
 		rc = ram_capture_create(vm_ram_fd(ckpt_node(ckpt, i)->vm),
 					ckpt->cluster->spec.memory_bytes,
 					ckpt_node(ckpt, i)->trace, &ckpt->vms[i].capture, err);
-	if (rc < 0)
-		return rc;
-	ckpt_captures(ckpt, captures);
-	return staging_precopy(ckpt->id, captures, vms, ckpt->idle_cpus, err);
+	return rc;
 }
 
 static int ckpt_drain(struct ckpt *ckpt, struct err *err)
@@ -203,7 +191,7 @@ static int ckpt_drain(struct ckpt *ckpt, struct err *err)
 	return fabric_drain(ckpt->cluster, ckpt->id, DRAIN_MS, err);
 }
 
-static int ckpt_release(struct ckpt *ckpt, struct err *err)
+int ckpt_release(struct ckpt *ckpt, struct err *err)
 {
 	return fabric_release(ckpt->cluster, ckpt->id, DRAIN_MS, &ckpt->doc.fabric, err);
 }
@@ -229,34 +217,14 @@ static int ckpt_disk(struct ckpt *ckpt, struct err *err)
 	return vm_disk_switch_all(vms, ckpt->cluster->spec.vms, err);
 }
 
-static int ckpt_state(struct ckpt *ckpt, struct err *err)
+int ckpt_pause_end(struct ckpt *ckpt, int rc)
 {
-	struct vm *vms[SPEC_VMS_MAX];
-
-	cluster_vms(ckpt->cluster, vms);
-	return vm_save_all(vms, ckpt->cluster->spec.vms, err);
-}
-
-static int ckpt_ram(struct ckpt *ckpt, struct err *err)
-{
-	struct ram_capture *captures[SPEC_VMS_MAX];
-
-	if (ckpt->direct)
-		return ckpt_put_ram(ckpt, err);
-	ckpt_captures(ckpt, captures);
-	return staging_finish(ckpt->id, captures, ckpt->cluster->spec.vms, err);
-}
-
-static int ckpt_resume(struct ckpt *ckpt, struct err *err)
-{
-	int rc = launch_resume(ckpt->cluster, err);
-
 	ckpt->doc.pause_ns = clock_mono_ns() - ckpt->doc.pause_ns;
 	nodes_paused(ckpt->cluster, false);
 	return rc;
 }
 
-static int ckpt_reopen(struct ckpt *ckpt, struct err *err)
+int ckpt_reopen(struct ckpt *ckpt, struct err *err)
 {
 	int rc = fabric_reopen(ckpt->cluster, ckpt->id, DRAIN_MS, err);
 
@@ -326,39 +294,79 @@ static int ckpt_merge(struct ckpt *ckpt, struct err *err)
 	return ckpt_each(ckpt, merge_one, err);
 }
 
-/* The phases in their order; `after` is the fault point passed when all VMs have done the
- * phase. */
-static const struct ckpt_phase {
-	const char *name;
-	int (*run)(struct ckpt *ckpt, struct err *err);
-	enum fault_point after;
-} ckpt_phases[] = {
+static const struct ckpt_phase compare_phases[] = {
 	{"prepare", ckpt_prepare, FAULT_CKPT_PREPARE},
 	{"overlay", ckpt_overlay, FAULT_CKPT_OVERLAY},
-	{"precopy", ckpt_precopy, FAULT_CKPT_PRECOPY},
+	{"precopy", compare_precopy, FAULT_CKPT_PRECOPY},
 	{"drain", ckpt_drain, FAULT_CKPT_DRAIN},
 	{"release", ckpt_release, FAULT_CKPT_RELEASE},
 	{"pause", ckpt_pause, FAULT_CKPT_PAUSE},
 	{"disk", ckpt_disk, FAULT_CKPT_DISK},
-	{"state", ckpt_state, FAULT_CKPT_STATE},
-	{"ram", ckpt_ram, FAULT_CKPT_RAM},
-	{"resume", ckpt_resume, FAULT_CKPT_RESUME},
+	{"state", compare_state, FAULT_CKPT_STATE},
+	{"ram", compare_ram, FAULT_CKPT_RAM},
+	{"resume", compare_resume, FAULT_CKPT_RESUME},
 	{"reopen", ckpt_reopen, FAULT_CKPT_REOPEN},
 	{"store", ckpt_put_all, FAULT_CKPT_COMMIT},
 	{"commit", ckpt_commit, FAULT_CKPT_COMMITTED},
 	{"merge", ckpt_merge, FAULT_CKPT_DONE},
 };
 
-_Static_assert(sizeof(ckpt_phases) / sizeof(ckpt_phases[0]) <= MANIFEST_PHASES,
+static const struct ckpt_phase background_phases[] = {
+	{"prepare", ckpt_prepare, FAULT_CKPT_PREPARE},
+	{"overlay", ckpt_overlay, FAULT_CKPT_OVERLAY},
+	{"precopy", background_precopy, FAULT_CKPT_PRECOPY},
+	{"drain", ckpt_drain, FAULT_CKPT_DRAIN},
+	{"release", background_release, FAULT_CKPT_RELEASE},
+	{"pause", ckpt_pause, FAULT_CKPT_PAUSE},
+	{"disk", ckpt_disk, FAULT_CKPT_DISK},
+	{"state", background_state, FAULT_CKPT_STATE},
+	{"resume", background_resume, FAULT_CKPT_RESUME},
+	{"reopen", background_reopen, FAULT_CKPT_REOPEN},
+	{"ram", background_ram, FAULT_CKPT_RAM},
+	{"store", ckpt_put_all, FAULT_CKPT_COMMIT},
+	{"commit", ckpt_commit, FAULT_CKPT_COMMITTED},
+	{"merge", ckpt_merge, FAULT_CKPT_DONE},
+};
+
+#define COUNT(table) (sizeof(table) / sizeof((table)[0]))
+
+_Static_assert(COUNT(compare_phases) <= MANIFEST_PHASES &&
+		       COUNT(background_phases) <= MANIFEST_PHASES,
 	       "room for all phases");
+
+static const struct ckpt_strategy strategies[] = {
+	{
+		.name = "compare",
+		.phases = compare_phases,
+		.phase_count = COUNT(compare_phases),
+		.reserve = compare_reserve,
+	},
+	{
+		.name = "background",
+		.phases = background_phases,
+		.phase_count = COUNT(background_phases),
+		.reserve = background_reserve,
+		.undo = background_undo,
+	},
+};
+
+/* The cluster's description was checked to name one of them. */
+static const struct ckpt_strategy *strategy_find(const char *name)
+{
+	const struct ckpt_strategy *strategy = strategies;
+
+	while (strcmp(strategy->name, name) != 0)
+		strategy++;
+	return strategy;
+}
 
 static int ckpt_run(struct ckpt *ckpt, struct err *err)
 {
-	size_t count = sizeof(ckpt_phases) / sizeof(ckpt_phases[0]);
+	size_t count = ckpt->strategy->phase_count;
 	int rc = 0;
 
 	for (size_t i = 0; i < count && rc == 0; i++) {
-		const struct ckpt_phase *phase = &ckpt_phases[i];
+		const struct ckpt_phase *phase = &ckpt->strategy->phases[i];
 		struct manifest_phase *record = &ckpt->doc.phases[i];
 
 		cluster_phase(ckpt->cluster, phase->name);
@@ -383,6 +391,8 @@ static void ckpt_undo(struct ckpt *ckpt)
 {
 	struct err err = ERR_INIT;
 
+	if (ckpt->strategy->undo)
+		ckpt->strategy->undo(ckpt);
 	if (cluster_heal(ckpt->cluster, &err) < 0)
 		log_error("ckpt=%s the cluster cannot be healed: %s", ckpt->id, err.msg);
 	nodes_paused(ckpt->cluster, false);
@@ -461,6 +471,7 @@ int checkpoint_take(struct cluster *cluster, const char *tag, struct progress *p
 		    char ret_id[STORE_ID_MAX], struct err *err)
 {
 	struct ckpt ckpt = {
+		.strategy = strategy_find(cluster->spec.capture),
 		.cluster = cluster,
 		.progress = progress,
 		.tag = tag,

@@ -125,6 +125,33 @@ int vm_save_forget(struct vm *vm, struct err *err);
 int vm_load_state(struct vm *vm, int state_fd, struct err *err);
 
 /*
+ * The other way: a snapshot in the background. QEMU itself writes the RAM and the device state
+ * of one instant into a pipe while the VM runs; what the VM writes meanwhile waits until the
+ * page that it is in has been written.
+ *
+ * vm_background_check(): whether kernel and QEMU can; what refuses, and the remedy, is in the
+ * sentence. vm_background_begin(): while the VM runs, all that takes long; QEMU then waits at a
+ * gate. `state_fd` becomes a device state to which the devices' sections are still to be added,
+ * *ret_stream is the reading end of the pipe, the caller's. RAM should have no holes
+ * (ram_populate()): QEMU would fill them now. Until the end no device can be plugged or
+ * unplugged. vm_background_open(): for a paused VM, the gate opens: its state is saved, and it
+ * runs on; the stream must be read from now on (ram_receive()). vm_background_wait_running():
+ * until it runs. vm_background_finish(): when the stream has ended, whether it is whole.
+ *
+ * vm_background_settle(): until whatever was going on has ended, well or not; the VM runs, or
+ * is paused. Nothing happens if there was nothing. Once begun, a stream must be read to its
+ * end, and so its gate be opened, even if nobody wants it any more: QEMU might hang otherwise.
+ * That of a daemon that was killed is vm_adopt()'s affair.
+ */
+#define VM_RAM_BLOCK "ram0" /* the guest's RAM in that stream */
+int vm_background_check(struct vm *vm, struct err *err);
+int vm_background_begin(struct vm *vm, int state_fd, int *ret_stream, struct err *err);
+int vm_background_open(const struct vm *vm, int stream, struct err *err);
+int vm_background_wait_running(struct vm *vm, struct err *err);
+int vm_background_finish(struct vm *vm, struct err *err);
+int vm_background_settle(struct vm *vm, struct err *err);
+
+/*
  * Disk. Normally the chain is base ← disk.qcow2 (active). A checkpoint does: vm_disk_prepare()
  * while running: makes next.qcow2 and adds it as a node; vm_disk_switch_all() while paused:
  * disk.qcow2 is frozen and readable by anyone, next.qcow2 active; later, running,

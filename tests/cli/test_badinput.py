@@ -86,7 +86,7 @@ for option, values in (("--vms", ("", "0", "251", "-1", "two")), ("--memory", ("
     for value in values:
         bad(["up", "-c", "good.ini", option, value], option[2:])
 for text in ("", "vms", "=3", "nokey=3", "cluster.nokey=3", "vms=300", "name=A", "mtu=1",
-             "subnet=10.0.0.0/30,", "files.relative=/x", "every=1ms", "rdma=maybe", "accel=xen", "packages=A"):
+             "subnet=10.0.0.0/30,", "files.relative=/x", "every=1ms", "rdma=maybe", "accel=xen", "capture=both", "packages=A"):
     bad(["up", "-c", "good.ini", "-o", text], text.split("=")[0].split(".")[-1] or "KEY=VALUE")
 bad(["up", "-c", "good.ini", "-o", "nosection.vms=3"], "nosection")
 bad(["up", "-c", "good.ini", "-o", "subnet=10.0.0.0/30", "--vms", "9"], "10.0.0.0/30", "9 VMs")
@@ -95,7 +95,7 @@ bad(["down", "-c", "nowhere.ini"], "nowhere.ini")
 bad(["down", "demo", "-c", "good.ini"], "demo", "both")
 
 # the cluster's file
-KEYS = {"cluster": ("name", "vms", "memory", "cpus", "slots", "accel"), "image": ("disk", "packages"),
+KEYS = {"cluster": ("name", "vms", "memory", "cpus", "slots", "accel", "capture"), "image": ("disk", "packages"),
         "network": ("subnet", "mtu", "rdma"), "checkpoint": ("every", "keep"), "files": ("/guest",)}
 for section, keys in KEYS.items():
     for key in keys:
@@ -112,7 +112,7 @@ for section, keys in KEYS.items():
         if (section, key) not in (("image", "disk"), ("files", "/guest")):
             write("bad.ini", f"[{section}]\n\n{key} = ~wrong~\n")
             bad(["up", "-c", "bad.ini"], "bad.ini", "line 3", key, "~wrong~")
-        good = {"name": "x", "accel": "tcg", "disk": "d", "packages": "abc", "subnet": "10.0.0.0/24", "mtu": "1500",
+        good = {"name": "x", "accel": "tcg", "capture": "compare", "disk": "d", "packages": "abc", "subnet": "10.0.0.0/24", "mtu": "1500",
                 "rdma": "no", "memory": "1G", "every": "5s", "/guest": "x"}.get(key, "2")
         write("bad.ini", f"[{section}]\n{key} = {good}\n{key} = {good}\n")
         bad(["up", "-c", "bad.ini"], "bad.ini", "line 3", key, "twice")

@@ -86,6 +86,7 @@ static void test_defaults(void **state)
 	assert_int_equal(f->spec.cpus, 1);
 	assert_int_equal(f->spec.slots, 1);
 	assert_string_equal(f->spec.accel, "auto");
+	assert_string_equal(f->spec.capture, "compare");
 	assert_string_equal(f->spec.image, "");
 	assert_string_equal(f->spec.packages, "");
 	assert_string_equal(f->spec.subnet, "10.77.0.0/24");
@@ -105,7 +106,7 @@ static void test_all_keys(void **state)
 		read_text(f,
 			  "\xEF\xBB\xBF[cluster]\r\nname = h2o-1\r\n"
 			  "  vms: 250 ; as many as can be\n\tmemory=1T\ncpus=64\nslots = 1024\n"
-			  "accel = tcg\n[image]\ndisk = my disk.qcow2\n"
+			  "accel = tcg\ncapture = background\n[image]\ndisk = my disk.qcow2\n"
 			  "packages =  nwchem-data   g++ \n[network]\nsubnet = 172.16.0.0/12\n"
 			  "mtu = 9000\nrdma = yes\n[checkpoint]\nevery = 5m\nkeep = 12\n"
 			  "[files]\n/opt/a b/c = x\n/etc/hosts.extra = /etc/hosts\n"),
@@ -116,6 +117,7 @@ static void test_all_keys(void **state)
 	assert_int_equal(f->spec.cpus, 64);
 	assert_int_equal(f->spec.slots, 1024);
 	assert_string_equal(f->spec.accel, "tcg");
+	assert_string_equal(f->spec.capture, "background");
 	snprintf(absolute, sizeof(absolute), "%s/my disk.qcow2", f->dir);
 	assert_string_equal(f->spec.image, absolute);
 	assert_string_equal(f->spec.packages, "nwchem-data g++");
@@ -151,6 +153,7 @@ static void test_bad_values(void **state)
 		{"cluster", "cpus", {"", "0", "65", "-1", "many"}},
 		{"cluster", "slots", {"", "0", "1025", "-1", "x"}},
 		{"cluster", "accel", {"", "xen", "KVM", "auto auto"}},
+		{"cluster", "capture", {"", "Compare", "auto", "compare background"}},
 		{"image", "packages", {"Big", "a", "-a", "ok; rm", "a_b", "$(x)", "../x"}},
 		{"network",
 		 "subnet",
@@ -353,7 +356,7 @@ static void test_round_trip(void **state)
 	assert_int_equal(
 		read_text(
 			f,
-			"[cluster]\nvms=7\nmemory=1G\ncpus=2\naccel=kvm\n[image]\ndisk=/d\n"
+			"[cluster]\nvms=7\nmemory=1G\ncpus=2\naccel=kvm\ncapture=background\n[image]\ndisk=/d\n"
 			"packages=ab cd\n[network]\nsubnet=192.168.3.0/24\nmtu=1500\nrdma=yes\n"
 			"[checkpoint]\nevery=1500ms\nkeep=3\n[files]\n/a=/b\n/ü=/ö\n"),
 		0);
@@ -382,6 +385,7 @@ static const struct {
 	{"cpus", "\"1\""},
 	{"slots", "0"},
 	{"accel", "\"xen\""},
+	{"capture", "\"both\""},
 	{"image", "\"relative\""},
 	{"packages", "\"A B\""},
 	{"subnet", "\"1.2.3.4\""},

@@ -7,8 +7,8 @@ import traceback
 import loads
 import report
 import virsh
-from cell import Cell, reason_to_skip
-from harness import Host, check, wait_for
+from cell import BACKGROUND, Cell, reason_to_skip
+from harness import CommandFailed, Host, check, wait_for
 from qmp import call_all
 
 from .common import MIB, Skipped, figure, of, say, spread
@@ -161,6 +161,7 @@ def with_peers(bench, host, vms, memory, rounds):
     judge_bound(bench, title, entry["samples"])
     judge_bound(bench, title + ", all RAM populated", entry["samples"], "ours, full RAM")
     judge_ratio(bench, title, entry["samples"], "stop+migrate")
+    with_background(bench, host, title, vms, memory, rounds, entry)
     try:
         image_dir = bench.machine["image_dir"]
         peers = virsh_samples(bench, image_dir, vms, memory, RATE_MIB_S, max(2, rounds // 2 + 1))
@@ -180,6 +181,17 @@ def with_peers(bench, host, vms, memory, rounds):
             print("  %s (%s): the VMs run again only after a restore, %s after they were stopped" % (
                 kind, restored[0]["format"], of([sample["until_restored_ms"] for sample in restored], "ms")))
     return entry
+
+
+def with_background(bench, host, title, vms, memory, rounds, entry):
+    """The engine's other strategy, in a cluster alike under the same load; its samples join the entry's."""
+    try:
+        other = measure(bench, host, title + ", capture = background", vms, memory, pages_load(bench, memory, RATE_MIB_S), rounds,
+                        chosen=[BACKGROUND])
+    except (Skipped, RuntimeError, OSError, EOFError, AssertionError, CommandFailed) as problem:
+        bench.results.skip(NAME, "%s: capture = background" % title, problem)
+        return
+    entry["samples"] += other["samples"]
 
 
 def grid(bench, host, entries):

@@ -131,7 +131,8 @@ static void args_add_machine(struct args *args, const struct vm_config *config)
 	args_add(args, "-name");
 	args_add(args, "guest=%s,debug-threads=on", name);
 	args_add(args, "-machine");
-	args_add(args, "%s,memory-backend=ram0,vmport=off", config->machine.machine);
+	args_add(args, "%s,memory-backend=" VM_RAM_BLOCK ",vmport=off",
+		 config->machine.machine);
 	args_add(args, "-accel");
 	args_add(args, "%s%s", config->machine.accel,
 		 strcmp(config->machine.accel, "tcg") ? "" : ",thread=multi,tb-size=64");
@@ -143,7 +144,8 @@ static void args_add_machine(struct args *args, const struct vm_config *config)
 	args_add(args, "%lluB", (unsigned long long)config->memory_bytes);
 	args_add(args, "-object");
 	args_add(args,
-		 "memory-backend-file,id=ram0,mem-path=/proc/self/fd/%d,size=%lluB,share=on",
+		 "memory-backend-file,id=" VM_RAM_BLOCK
+		 ",mem-path=/proc/self/fd/%d,size=%lluB,share=on",
 		 QEMU_FD_RAM, (unsigned long long)config->memory_bytes);
 	args_add(args, "-object");
 	args_add(args, "rng-random,id=random0,filename=/dev/urandom");

@@ -181,6 +181,19 @@ static int ram_reopen(struct vm *vm, struct err *err)
 	return 0;
 }
 
+/* A QEMU that a background snapshot holds answers when it is released; one that is only about
+ * to be held is found at the second attempt. */
+static int monitor_adopt(struct vm *vm, struct err *err)
+{
+	int rc;
+
+	background_rescue(vm);
+	rc = monitor_connect(vm, deadline_in_ms(ADOPT_MS), err);
+	if (rc == -ETIMEDOUT && background_rescue(vm))
+		rc = monitor_connect(vm, deadline_in_ms(ADOPT_MS), err);
+	return rc;
+}
+
 int vm_adopt(const struct vm_config *config, pid_t pid, uint64_t start_time, struct vm **ret_vm,
 	     struct err *err)
 {
@@ -196,7 +209,7 @@ int vm_adopt(const struct vm_config *config, pid_t pid, uint64_t start_time, str
 		rc = ram_reopen(vm, err);
 	}
 	if (rc == 0)
-		rc = monitor_connect(vm, deadline_in_ms(ADOPT_MS), err);
+		rc = monitor_adopt(vm, err);
 	if (rc == 0)
 		rc = vm_lower_cpus(vm, err);
 	if (rc == -ETIMEDOUT)

@@ -46,6 +46,23 @@ int vm_lower_cpus(struct vm *vm, struct err *err);
  * Returns -err->code. */
 int vm_explain(const struct vm *vm, int rc, struct err *err);
 
+/* How far QEMU's migration is, as query-migrate has it ("none" if there was none). */
+int vm_migration_status(struct vm *vm, char *ret_status, size_t size, struct err *err);
+/* Until the migration under way has ended. -EIO, and QEMU's reason, if it has not completed:
+ * "QEMU could not WHAT". Events must have been asked for, and old ones dropped before it began.
+ */
+int vm_migration_wait(struct vm *vm, int64_t deadline_ns, const char *what, struct err *err);
+/* For qmp_wait_event(): the migration has ended, well or not. */
+bool migration_ended(const char *name, const json_t *data, void *arg);
+/* Why it did not complete, from query-migrate. Returns -EIO. */
+int vm_migration_failure(struct vm *vm, const char *what, struct err *err);
+
+/* Release RAM from a background snapshot that nobody reads any more: whether there was one. */
+bool background_rescue(const struct vm *vm);
+
+/* A device state's file begins with the stream up to the first device's section. */
+int state_begin(const struct vm *vm, int state_fd, struct err *err);
+
 /* QEMU's run state as query-status has it: "running", "paused", "postmigrate", "inmigrate", …
  */
 int vm_run_state(struct vm *vm, char *ret_state, size_t size, struct err *err);

@@ -108,6 +108,13 @@ int vm_save_forget(struct vm *vm, struct err *err)
 	return rc;
 }
 
+int state_begin(const struct vm *vm, int state_fd, struct err *err)
+{
+	struct prefix prefix = prefix_make(&vm->config.machine);
+
+	return io_pwrite_all(state_fd, prefix.bytes, prefix.size, 0, err);
+}
+
 int vm_save_prepare(struct vm *vm, int state_fd, struct err *err)
 {
 	size_t offset = prefix_make(&vm->config.machine).size - STREAM_HEAD_BYTES;
@@ -207,48 +214,6 @@ static int load_prepare(struct vm *vm, int fd, struct err *err)
 	return qmp_pass_fd(vm->qmp, STATE_FD_NAME, fd, deadline_in_ms(VM_COMMAND_MS), err);
 }
 
-static bool migration_over(const char *name, const json_t *data, void *arg)
-{
-	const char *status = json_string_value(json_object_get(data, "status"));
-
-	(void)arg;
-	return !strcmp(name, "MIGRATION") && status &&
-	       (!strcmp(status, "completed") || !strcmp(status, "failed") ||
-		!strcmp(status, "cancelled"));
-}
-
-/* Why the migration did not complete, from query-migrate. */
-static int load_failure(struct vm *vm, struct err *err)
-{
-	const char *desc;
-	json_t *value;
-	int rc = vm_command(vm, "query-migrate", json_object(), &value, err);
-
-	if (rc < 0)
-		return rc;
-	desc = json_string_value(json_object_get(value, "error-desc"));
-	rc = err_set(err, EIO, "QEMU could not load the device state of VM %s: %s",
-		     vm->config.name, desc ? desc : "no reason given");
-	json_decref(value);
-	return rc;
-}
-
-static int load_wait(struct vm *vm, struct err *err)
-{
-	json_t *event;
-	const char *status;
-	bool completed;
-	int rc = qmp_wait_event(vm->qmp, migration_over, NULL, deadline_in_ms(STATE_MS), &event,
-				err);
-
-	if (rc < 0)
-		return vm_explain(vm, rc, err);
-	status = json_string_value(json_object_get(json_object_get(event, "data"), "status"));
-	completed = status && !strcmp(status, "completed");
-	json_decref(event);
-	return completed ? 0 : load_failure(vm, err);
-}
-
 int vm_load_state(struct vm *vm, int state_fd, struct err *err)
 {
 	CLEANUP_CLOSE int fd = -1;
@@ -259,5 +224,7 @@ int vm_load_state(struct vm *vm, int state_fd, struct err *err)
 	if (rc == 0)
 		rc = vm_command(vm, "migrate-incoming", json_pack("{s:s}", "uri", STATE_URI),
 				NULL, err);
-	return rc < 0 ? rc : load_wait(vm, err);
+	return rc < 0 ? rc
+		      : vm_migration_wait(vm, deadline_in_ms(STATE_MS), "load the device state",
+					  err);
 }

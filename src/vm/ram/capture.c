@@ -105,6 +105,17 @@ static bool page_same(const struct ram_capture *capture, uint64_t page)
 	return hash.low == capture->hashes[page].low && hash.high == capture->hashes[page].high;
 }
 
+/* Staging gets a page, which is aligned and does not change; whether that changed anything. */
+static bool page_stage(struct ram_capture *capture, uint64_t page, const void *bytes)
+{
+	if (capture->ops->is_zero(bytes))
+		return page_drop(capture, page);
+	capture->hashes[page] = capture->ops->hash(bytes, capture->trace->secret);
+	capture->ops->copy_away(capture->staging + page * RAM_PAGE_BYTES, bytes);
+	capture->staged[page] = 1;
+	return true;
+}
+
 /* Take over the page if it differs; whether it did. */
 static bool page_take(struct ram_capture *capture, uint64_t page)
 {
@@ -113,12 +124,7 @@ static bool page_take(struct ram_capture *capture, uint64_t page)
 	if (page_same(capture, page))
 		return false;
 	memcpy(buffer, capture->ram + page * RAM_PAGE_BYTES, RAM_PAGE_BYTES);
-	if (capture->ops->is_zero(buffer))
-		return page_drop(capture, page);
-	capture->hashes[page] = capture->ops->hash(buffer, capture->trace->secret);
-	capture->ops->copy_away(capture->staging + page * RAM_PAGE_BYTES, buffer);
-	capture->staged[page] = 1;
-	return true;
+	return page_stage(capture, page, buffer);
 }
 
 static uint64_t piece_end(const struct piece *piece)
@@ -210,6 +216,23 @@ int ram_captures_pass(struct ram_capture *const *captures, size_t count, size_t 
 	ret_pass->read_bytes = pass.read_bytes;
 	ret_pass->copied_bytes = pass.copied_bytes;
 	return 0;
+}
+
+void ram_capture_put(struct ram_capture *capture, uint64_t offset, const void *bytes)
+{
+	_Alignas(64) char buffer[RAM_PAGE_BYTES];
+
+	if (!bytes) {
+		page_drop(capture, offset / RAM_PAGE_BYTES);
+		return;
+	}
+	memcpy(buffer, bytes, RAM_PAGE_BYTES);
+	page_stage(capture, offset / RAM_PAGE_BYTES, buffer);
+}
+
+uint64_t ram_capture_size(const struct ram_capture *capture)
+{
+	return capture->bytes;
 }
 
 /* Staging of the RAM's size, at a huge page's boundary. */

@@ -41,6 +41,13 @@ void ram_capture_destroy(struct ram_capture *capture);
 int ram_captures_pass(struct ram_capture *const *captures, size_t count, size_t threads,
 		      int nice, struct ram_pass *ret_pass, struct err *err);
 
+/* A page of RAM from elsewhere, NULL: of zeros, in place of the passes: all of RAM must come
+ * so. One thread for each capture. */
+void ram_capture_put(struct ram_capture *capture, uint64_t offset, const void *bytes);
+
+/* The RAM's size. */
+uint64_t ram_capture_size(const struct ram_capture *capture);
+
 /* Staging as it is: the first offset >= `offset` that may hold non-zero bytes (UINT64_MAX:
  * none), and its bytes. */
 uint64_t ram_capture_next_data(const struct ram_capture *capture, uint64_t offset);
@@ -58,6 +65,9 @@ void ram_trace_destroy(struct ram_trace *trace);
 /* An upper bound of the staging memory a capture of this RAM will need now: its populated
  * bytes. */
 int ram_populated_bytes(int ram_fd, uint64_t *ret_bytes, struct err *err);
+
+/* Fill the holes of the RAM file with pages of zeros, whatever the guest does meanwhile. */
+int ram_populate(int ram_fd, uint64_t ram_bytes, struct err *err);
 
 /* Copy the populated, non-zero pages of `from_fd` into the all-zero `to_fd`: clones a
  * template's RAM. */

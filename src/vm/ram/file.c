@@ -94,3 +94,16 @@ int ram_populated_bytes(int ram_fd, uint64_t *ret_bytes, struct err *err)
 	*ret_bytes = (uint64_t)st.st_blocks * 512;
 	return 0;
 }
+
+int ram_populate(int ram_fd, uint64_t ram_bytes, struct err *err)
+{
+	int rc = ram_check(ram_fd, ram_bytes, err);
+	const void *ram = rc < 0 ? NULL : ram_map(ram_fd, ram_bytes, err);
+
+	if (!ram)
+		return rc < 0 ? rc : -ENOMEM;
+	if (madvise((void *)(uintptr_t)ram, ram_bytes, MADV_POPULATE_READ) < 0)
+		rc = err_sys(err, errno, "cannot populate guest RAM");
+	munmap((void *)(uintptr_t)ram, ram_bytes);
+	return rc;
+}
