@@ -128,9 +128,9 @@ static void test_bad_names(void **state)
 		assert_int_equal(store_export(store, names[i], -1, NULL, &err), -EINVAL);
 	}
 	/* A cluster's name leaves room for the rest of the id. */
-	assert_fails(store_begin(store, "012345678901234567890123456789012345678", id, &txn,
-				 &err),
-		     EINVAL, "38");
+	assert_fails(
+		store_begin(store, "012345678901234567890123456789012345678", id, &txn, &err),
+		EINVAL, "38");
 	assert_fails(store_manifest(store, "absent", &manifest, &err), ENOENT, "absent");
 	assert_fails(store_remove(store, "absent", &err), ENOENT, "absent");
 	assert_fails(store_verify(store, "absent", true, NULL, &err), ENOENT, "absent");
@@ -148,8 +148,8 @@ static void test_unique_ids(void **state)
 	struct err err = ERR_INIT;
 
 	for (int i = 0; i < COUNT; i++) {
-		assert_ok(store_begin(store, "01234567890123456789012345678901234567",
-				      ids[i], &txns[i], &err));
+		assert_ok(store_begin(store, "01234567890123456789012345678901234567", ids[i],
+				      &txns[i], &err));
 		assert_int_equal(strlen(ids[i]), STORE_ID_MAX - 1);
 		for (int j = 0; j < i; j++)
 			assert_string_not_equal(ids[i], ids[j]);
