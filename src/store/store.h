@@ -72,7 +72,8 @@ int store_free_bytes(struct store *store, uint64_t *ret_bytes, struct err *err);
 /* Writing. */
 
 /* Begin a checkpoint of `cluster` (a name of at most STORE_CLUSTER_MAX - 1 characters); its id,
- * made of the time in UTC and eight random digits ("demo-20261122-181900-4f2a91c3"), goes to ret_id.
+ * made of the time in UTC and eight random digits ("demo-20261122-181900-4f2a91c3"), goes to
+ * ret_id.
  */
 int store_begin(struct store *store, const char *cluster, char ret_id[STORE_ID_MAX],
 		struct store_txn **ret_txn, struct err *err);

@@ -33,8 +33,8 @@ static bool is_userfaultfd(pid_t pid, const char *number)
 	return len == sizeof(kind) - 1 && !memcmp(target, kind, sizeof(kind) - 1);
 }
 
-/* Every mapping: those that are not protected are left alone by the kernel. Whoever waits is not
- * woken by the release alone. */
+/* Every mapping: those that are not protected are left alone by the kernel. Whoever waits is
+ * not woken by the release alone. */
 static void release_all(pid_t pid, int fault_fd)
 {
 	CLEANUP_FCLOSE FILE *maps = NULL;
