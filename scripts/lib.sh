@@ -35,25 +35,36 @@ check() {
 
 # suite NAME COMMAND…: a program whose last line is "N passed, N failed, N skipped".
 suite() {
-	suite_begin "$@"
-	suite_end
+	suite_name=$1
+	shift
+	suite_log=$(mktemp)
+	suite_run "$@"
+	suite_count
 }
 
-# suite_begin NAME COMMAND…: it runs beside the stages that follow, until suite_end. One at a time.
+# suite_begin NAME COMMAND…: it runs beside the checks that follow, until suite_end. One at a time.
 suite_begin() {
 	suite_name=$1
 	shift
 	suite_log=$(mktemp)
-	{
-		suite_from=$(date +%s)
-		"$@" || true
-		echo "$(($(date +%s) - suite_from))" >"$suite_log.seconds"
-	} >"$suite_log" 2>&1 &
+	suite_run "$@" &
 	suite_pid=$!
+	trap 'pkill -P "$suite_pid"; exit 1' INT TERM
 }
 
 suite_end() {
 	wait "$suite_pid" || true
+	trap - INT TERM
+	suite_count
+}
+
+suite_run() {
+	suite_from=$(date +%s)
+	"$@" >"$suite_log" 2>&1 || true
+	echo "$(($(date +%s) - suite_from))" >"$suite_log.seconds"
+}
+
+suite_count() {
 	summary=$(grep -E '^[0-9]+ passed, [0-9]+ failed, [0-9]+ skipped$' "$suite_log" | tail -n 1)
 	if [ -z "$summary" ]; then
 		summary="0 passed, 1 failed, 0 skipped"

@@ -93,8 +93,10 @@ static uint8_t *buffer_of(const struct pack_set *set, uint64_t number)
 /* The set is good for nothing from now on; lock held. */
 static int set_fail(struct pack_set *set, int rc, const struct err *fault)
 {
-	if (rc < 0 && !set->failure.code)
+	if (rc < 0 && !set->failure.code) {
 		set->failure = *fault;
+		set->failure.code = -rc;
+	}
 	return rc;
 }
 
@@ -167,14 +169,42 @@ static void room_wait(struct pack_set *set)
 		pthread_cond_wait(&set->written, &set->lock);
 }
 
-static int thread_ensure(struct pack_set *set, struct err *err)
+/* See to it that full buffers are written: by the thread, or here where none can be had. Lock
+ * held. */
+static int full_write(struct pack_set *set, struct err *err)
 {
-	int failure = set->has_thread ? 0 : pthread_create(&set->thread, NULL, set_write, set);
+	int rc = 0;
 
-	if (failure)
-		return err_sys(err, failure, "cannot start a thread");
-	set->has_thread = true;
-	return 0;
+	if (!set->has_thread)
+		set->has_thread = pthread_create(&set->thread, NULL, set_write, set) == 0;
+	while (!set->has_thread && set->out < set->full && rc == 0) {
+		rc = open_out(set, buffer_of(set, set->out), BUFFER_BYTES, &set->write_ns, err);
+		set->out++;
+	}
+	return rc;
+}
+
+/* End the thread; buffers that are full are dropped. */
+static void thread_end(struct pack_set *set)
+{
+	if (!set->has_thread)
+		return;
+	pthread_mutex_lock(&set->lock);
+	set->ending = true;
+	pthread_cond_signal(&set->filled);
+	pthread_mutex_unlock(&set->lock);
+	pthread_join(set->thread, NULL);
+	set->has_thread = false;
+	set->ending = false;
+}
+
+void pack_set_drain(struct pack_set *set)
+{
+	pthread_mutex_lock(&set->lock);
+	while (set->out < set->full && !set->failure.code)
+		pthread_cond_wait(&set->written, &set->lock);
+	pthread_mutex_unlock(&set->lock);
+	thread_end(set);
 }
 
 static int open_begin(struct pack_set *set, struct err *err)
@@ -303,7 +333,7 @@ int pack_set_add(struct pack_set *set, struct segment_image *image, struct err *
 	if (!set->failure.code)
 		set_fail(set, add_locked(set, image, &fault), &fault);
 	if (set->full > set->out && !set->failure.code)
-		set_fail(set, thread_ensure(set, &fault), &fault);
+		set_fail(set, full_write(set, &fault), &fault);
 	if (set->failure.code)
 		rc = err_set(err, set->failure.code, "%s", set->failure.msg);
 	pthread_mutex_unlock(&set->lock);
@@ -397,8 +427,13 @@ int pack_set_finish(struct pack_set *set, struct err *err)
 	/* An export has its pack even if there is nothing in it. */
 	if (rc == 0 && !set->open.pack && set->append && set->pack_count == 0)
 		rc = open_begin(set, err);
-	if (rc == 0 && set->open.pack)
-		rc = open_end(set, err);
+	if (rc == 0 && set->open.pack) {
+		struct err fault = ERR_INIT;
+
+		rc = set_fail(set, open_end(set, &fault), &fault);
+		if (rc < 0)
+			err_set(err, -rc, "%s", fault.msg);
+	}
 	pthread_mutex_unlock(&set->lock);
 	if (rc == 0 && !set->append)
 		governor_wrote(&set->store->governor, set->bytes, set->write_ns);
@@ -423,13 +458,7 @@ void pack_set_destroy(struct pack_set *set)
 {
 	if (!set)
 		return;
-	if (set->has_thread) {
-		pthread_mutex_lock(&set->lock);
-		set->ending = true;
-		pthread_cond_signal(&set->filled);
-		pthread_mutex_unlock(&set->lock);
-		pthread_join(set->thread, NULL);
-	}
+	thread_end(set);
 	if (set->open.pack)
 		open_drop(set);
 	/* Durable ones were there for others to see, who may rely on them already. */

@@ -12,8 +12,15 @@ struct pack_set;
 
 int pack_set_create(struct store *store, struct pack_set **ret_set, struct err *err);
 
-/* Append a segment. Any thread. */
+/*
+ * Append a segment. Any thread. What is appended is written later, by a thread with the
+ * priority of who came first, and a failure shows in a later call.
+ */
 int pack_set_add(struct pack_set *set, struct segment_image *image, struct err *err);
+
+/* Between two pieces of work: whole buffers are written, and their thread ends. By one thread.
+ */
+void pack_set_drain(struct pack_set *set);
 
 /* Make all packs durable. Nothing may be added afterwards. */
 int pack_set_finish(struct pack_set *set, struct err *err);

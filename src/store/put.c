@@ -470,6 +470,7 @@ int store_txn_put(struct store_txn *txn, struct store_part *parts, size_t count,
 	}
 	if (rc == 0)
 		rc = put_roots(&put, parts, err);
+	pack_set_drain(txn->packs);
 	for (size_t i = 0; put.parts && i < count; i++) {
 		free(put.parts[i].leaves);
 		free(put.parts[i].base_leaves);

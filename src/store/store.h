@@ -123,7 +123,7 @@ struct store_cost {
 	uint64_t new_bytes;     /* of pages that the store did not have, before compression */
 	uint64_t stored_bytes;  /* in packs, everything counted */
 	int64_t hash_ns, compress_ns, write_ns; /* time of all threads together */
-	unsigned int threads;                   /* that did so */
+	unsigned int threads; /* that were to put the last streams, beside who writes */
 };
 void store_txn_cost(const struct store_txn *txn, struct store_cost *ret_cost);
 
@@ -251,7 +251,8 @@ int store_prune(struct store *store, const struct store_retention *retention,
  * still needed out of packs that are mostly dead or tiny, and delete condemned packs of which
  * no lease is left that might need them. Safe beside writers and readers of any host, and to be
  * killed at any instant. There is one at a time: -EBUSY if another one goes on, of whatever
- * host. It works on one thread; of `work` its priority counts.
+ * host. It works on one thread, beside who
+ * writes packs; of `work` its priority counts.
  */
 struct store_gc_report {
 	uint64_t packs, condemned, deleted, rewritten; /* packs */

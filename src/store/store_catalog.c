@@ -163,13 +163,16 @@ int store_scan(struct store *store, store_id **ret_ids, size_t *ret_count, struc
  * tell. */
 static void entry_unreadable(const struct listed *listed, struct store_entry *ret_entry)
 {
-	const size_t suffix = STORE_ID_MAX - STORE_CLUSTER_MAX;
-	size_t len = strlen(listed->id);
+	size_t len = strlen(listed->id), cut = len;
 
+	/* Before the third hyphen from the end; an id that was made otherwise has none. */
+	for (int hyphens = 0; cut > 0 && hyphens < 3;)
+		hyphens += listed->id[--cut] == '-';
+	if (cut == 0)
+		cut = len;
 	*ret_entry = (struct store_entry){.damaged = true, .created_ns = listed->modified_ns};
 	memcpy(ret_entry->id, listed->id, sizeof(ret_entry->id));
-	snprintf(ret_entry->cluster, sizeof(ret_entry->cluster), "%.*s",
-		 (int)(len > suffix ? len - suffix : len), listed->id);
+	snprintf(ret_entry->cluster, sizeof(ret_entry->cluster), "%.*s", (int)cut, listed->id);
 }
 
 static int entry_load(struct store *store, const struct listed *listed,

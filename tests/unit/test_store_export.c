@@ -142,7 +142,7 @@ static void test_import_shares(void **state)
 	int fd;
 
 	small_make(fx, from, id);
-	do /* of the same second, with four random digits */
+	do /* of the same second, with eight random digits */
 		small_make(fx, to, own);
 	while (!strcmp(own, id));
 	fd = export_to_memfd(from, id, &len);

@@ -3,6 +3,8 @@
 
 import json
 import os
+import re
+import subprocess
 import time
 
 from harness import Host
@@ -22,6 +24,8 @@ DISK, DISK_QUICK = 20 * GIB, 6 * GIB
 CHUNK = 64 * MIB
 BLK_DEVICE = "/machine/peripheral/blk0/virtio-backend"
 PASSES = 5
+# Of a VM's QEMU, what it takes to start one with the same machine and nothing in it.
+PLAIN = ("-machine", "-accel", "-cpu", "-smp", "-m", "-rtc")
 
 
 def read_and_decompress(bench, host, checkpoint, packed):
@@ -60,6 +64,36 @@ def one_restart(host, name, checkpoint):
     return {"command_s": seconds, "daemon_s": reply.get("seconds"), "phases_s": phases}
 
 
+def start_argv(pid):
+    """The command line of a VM's QEMU without its devices, with RAM of its own that nobody fills."""
+    with open("/proc/%d/cmdline" % pid, "rb") as file:
+        words = file.read().decode().split("\0")
+    argv = ["qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none", "-S", "-qmp", "stdio", "-incoming", "defer"]
+    for option, value in zip(words, words[1:]):
+        if option in PLAIN:
+            argv += [option, value]
+        if option == "-object" and value.startswith("memory-backend"):
+            argv += [option, "memory-backend-memfd,share=on," + ",".join(re.findall(r"\b(?:id|size)=[^,]*", value))]
+    return argv
+
+
+def start_alone(argv, count):
+    """Seconds until so many QEMUs, started together, answer."""
+    begin = time.monotonic()
+    started = [subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(count)]
+    try:
+        for one in started:
+            line = one.stdout.readline()
+            if b"QMP" not in line:
+                one.kill()
+                raise RuntimeError("QEMU did not start alone: %s" % one.stderr.read().decode().strip())
+        return time.monotonic() - begin
+    finally:
+        for one in started:
+            one.kill()
+            one.communicate()
+
+
 def phases_text(samples):
     names = list(dict.fromkeys(name for sample in samples for name in sample["phases_s"]))
     medians = [spread([s["phases_s"].get(name, 0) for s in samples])["median"] for name in names]
@@ -76,19 +110,24 @@ def small(bench, rounds):
             checkpoint = host.json("checkpoint", "small")["manifest"]["id"]
             dumps = cluster.dump_now(os.path.join(bench.dir, "dump"))
         packed = pack(bench, dumps)
+        argv = start_argv(host.vm_pids("small")[0])
         for number in range(rounds + 1):
             sample = one_restart(host, "small", checkpoint)
             alone = read_and_decompress(bench, host, checkpoint, packed)
+            alone["start_s"] = min(start_alone(argv, VMS) for _ in range(PASSES))
             if number == 0:
                 continue
             samples.append(bench.results.sample(NAME, "small", round=number, **alone, **sample))
-            say("  round %d: %.3f s by the command, %.3f s by the daemon; alone %.3f s and %.3f s" % (
-                number, sample["command_s"], sample["daemon_s"] or 0, alone["each_s"], alone["once_s"]))
+            say("  round %d: %.3f s by the command, %.3f s by the daemon; alone %.3f s and %.3f s, QEMU's start %.3f s" % (
+                number, sample["command_s"], sample["daemon_s"] or 0, alone["each_s"], alone["once_s"], alone["start_s"]))
     print("\n%s from a warm page cache: the command %s, the daemon %s" % (
         title, of([s["command_s"] for s in samples], "s"), of([s["daemon_s"] for s in samples if s["daemon_s"] is not None], "s")))
     print("  phases, ms: %s" % phases_text(samples))
     print("  reading and decompressing alone, %d threads, best of %d each round: %s" % (bench.cores, PASSES, "; ".join(
         "%s %s" % (words, of([s[key] for s in samples], "s")) for key, words in ALONE)))
+    print("  %d QEMUs of this machine with no devices, from their start to their greeting: %s; with it the restart took %s of what both "
+          "take alone" % (VMS, of([s["start_s"] for s in samples], "s"), of([
+              s["command_s"] / (s["each_s"] + s["start_s"]) for s in samples])))
     bench.results.accept(NAME, "%s, warm: running" % title, "≤ 0.6 s", LIMIT_S, [s["command_s"] for s in samples], "s")
     for key, words in ALONE:
         bench.results.accept(NAME, "%s ÷ alone: %s" % (title, words), "≤ 1.3", FACTOR, [s["command_s"] / s[key] for s in samples])
