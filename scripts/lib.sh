@@ -38,33 +38,8 @@ suite() {
 	suite_name=$1
 	shift
 	suite_log=$(mktemp)
-	suite_run "$@"
-	suite_count
-}
-
-# suite_begin NAME COMMAND…: it runs beside the checks that follow, until suite_end. One at a time.
-suite_begin() {
-	suite_name=$1
-	shift
-	suite_log=$(mktemp)
-	suite_run "$@" &
-	suite_pid=$!
-	trap 'pkill -P "$suite_pid"; exit 1' INT TERM
-}
-
-suite_end() {
-	wait "$suite_pid" || true
-	trap - INT TERM
-	suite_count
-}
-
-suite_run() {
-	suite_from=$(date +%s)
+	suite_begin=$(date +%s)
 	"$@" >"$suite_log" 2>&1 || true
-	echo "$(($(date +%s) - suite_from))" >"$suite_log.seconds"
-}
-
-suite_count() {
 	summary=$(grep -E '^[0-9]+ passed, [0-9]+ failed, [0-9]+ skipped$' "$suite_log" | tail -n 1)
 	if [ -z "$summary" ]; then
 		summary="0 passed, 1 failed, 0 skipped"
@@ -80,8 +55,8 @@ suite_count() {
 $(grep -E ' FAILED( \(|$)' "$suite_log" | head -n 20)"
 		tail -n 150 "$suite_log"
 	fi
-	echo "$suite_name: $summary ($(cat "$suite_log.seconds") s)"
-	rm -f "$suite_log" "$suite_log.seconds"
+	echo "$suite_name: $summary ($(($(date +%s) - suite_begin)) s)"
+	rm -f "$suite_log"
 }
 
 # ctest_preset PRESET: build a preset and run its tests; each test is counted.

@@ -257,7 +257,7 @@ static int packs_condemn(struct gc *gc, struct err *err)
 		rc = backend_put(gc->store->backend, object, "", 0, err);
 		if (rc == 0)
 			rc = fault_hit(FAULT_GC_CONDEMNED, err);
-		index_mark(gc->store->index, judged->pack->name, true, judged->pack->suspect);
+		index_condemn(gc->store->index, judged->pack->name, true);
 		gc->report->condemned++;
 	}
 	return rc;
@@ -273,7 +273,7 @@ static int pack_reprieve(struct gc *gc, const struct pack *pack, struct err *err
 	if (rc == 0)
 		rc = backend->ops->remove(backend, object, err);
 	if (rc == 0)
-		index_mark(gc->store->index, pack->name, false, pack->suspect);
+		index_condemn(gc->store->index, pack->name, false);
 	return rc;
 }
 

@@ -298,16 +298,25 @@ int index_packs(struct index *index, struct pack ***ret_packs, size_t *ret_count
 	return 0;
 }
 
-void index_mark(struct index *index, const char *pack_name, bool condemned, bool suspect)
+void index_condemn(struct index *index, const char *pack_name, bool condemned)
 {
 	struct pack *pack;
 
 	pthread_rwlock_wrlock(&index->lock);
 	pack = pack_named(index, pack_name);
-	if (pack) {
+	if (pack)
 		pack->condemned = condemned;
-		pack->suspect = suspect;
-	}
+	pthread_rwlock_unlock(&index->lock);
+}
+
+void index_suspect(struct index *index, const char *pack_name)
+{
+	struct pack *pack;
+
+	pthread_rwlock_wrlock(&index->lock);
+	pack = pack_named(index, pack_name);
+	if (pack)
+		pack->suspect = true;
 	pthread_rwlock_unlock(&index->lock);
 }
 

@@ -49,7 +49,8 @@ bool index_doubtful(struct index *index);
 int index_packs(struct index *index, struct pack ***ret_packs, size_t *ret_count,
 		struct err *err);
 /* Note it in memory; the backend is told by the caller. */
-void index_mark(struct index *index, const char *pack_name, bool condemned, bool suspect);
+void index_condemn(struct index *index, const char *pack_name, bool condemned);
+void index_suspect(struct index *index, const char *pack_name);
 
 struct index_size {
 	uint64_t packs, pack_bytes, chunks, chunk_bytes, memory_bytes;

@@ -3,6 +3,7 @@
 #ifndef STASIS_STORE_PACK_H
 #define STASIS_STORE_PACK_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 
 #include "base/err.h"
@@ -16,8 +17,9 @@ struct pack {
 	uint64_t bytes;
 	bool unreadable; /* damaged or newer: it has no chunks here */
 	bool newer;      /* of a version that this program does not know */
-	bool condemned;  /* no new checkpoint may rely on it */
-	bool suspect;    /* damage was found in it: new checkpoints store its chunks anew */
+	/* Marks, which may be set at any time by another thread. */
+	atomic_bool condemned; /* no new checkpoint may rely on it */
+	atomic_bool suspect; /* damage was found in it: new checkpoints store its chunks anew */
 	uint32_t segment_count, chunk_count;
 	struct pack_segment *segments;
 	struct pack_chunk *chunks;

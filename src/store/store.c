@@ -320,7 +320,7 @@ void store_suspect(struct store *store, const struct pack *pack)
 
 	if (pack->suspect)
 		return;
-	index_mark(store->index, pack->name, pack->condemned, true);
+	index_suspect(store->index, pack->name);
 	pack_object("suspect", pack->name, object);
 	if (!store->read_only &&
 	    backend_put(store->backend, object, text, sizeof(text) - 1, &err) < 0)

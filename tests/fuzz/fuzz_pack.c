@@ -70,7 +70,7 @@ static void index_both(struct backend *backend, uint8_t *raw, size_t size)
 	if (!index || index_add(index, one, NULL) < 0 || index_add(index, two, NULL) < 0)
 		abort();
 	find_all(index, one, one);
-	index_mark(index, one->name, true, false);
+	index_condemn(index, one->name, true);
 	find_all(index, one, two);
 	if (index_refresh(index, backend, NULL, NULL) < 0) /* it is not condemned there */
 		abort();
