@@ -33,6 +33,7 @@ struct ckpt {
 			   stopped */
 	bool suspended; /* agents have been asked to drain, and not all are open again */
 	bool committed;
+	atomic_bool all_run; /* of a background snapshot: the pause is over */
 	int64_t begin_ns;
 	atomic_uint_fast64_t stored_bytes;
 	uint64_t to_store_bytes;

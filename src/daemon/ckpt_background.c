@@ -17,8 +17,10 @@
  * drained, and processes communicate again while RAM still arrives.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -27,11 +29,12 @@
 #include "daemon/staging.h"
 #include "vm/ram/receive.h"
 
-enum { POPULATE_NICE = 4 };
+enum { POPULATE_NICE = 4, PACE_NS = 1000000, STREAM_BYTES = 1 << 20 };
 
 /* The stream of one VM, and who reads it. */
 struct ckpt_stream {
 	int fd;
+	const atomic_bool *all_run;
 	struct ram_capture *capture;
 	int state_fd;
 	bool reading; /* there is a thread */
@@ -89,6 +92,7 @@ static int begin_one(size_t index, void *arg, struct err *err)
 	if (!stream)
 		return err_sys(err, ENOMEM, "stream of a background snapshot");
 	stream->fd = -1;
+	stream->all_run = &ckpt->all_run;
 	stream->capture = vm->capture;
 	stream->state_fd = vm->state_fd;
 	vm->stream = stream;
@@ -114,15 +118,24 @@ int background_release(struct ckpt *ckpt, struct err *err)
 
 /* state: the gates open. */
 
+/* Until the last VM runs, QEMUs whose VMs run already are to leave it the processors: they send
+ * no faster than this reads. */
+static void stream_pace(void *arg)
+{
+	const struct ckpt_stream *stream = arg;
+
+	if (!atomic_load(stream->all_run))
+		nanosleep(&(struct timespec){.tv_nsec = PACE_NS}, NULL);
+}
+
 static void *stream_read(void *arg)
 {
 	struct ckpt_stream *stream = arg;
 
 	stream->rc = ram_receive(stream->fd, VM_RAM_BLOCK, stream->capture, stream->state_fd,
-				 &stream->err);
+				 stream_pace, stream, &stream->err);
 	if (stream->rc < 0)
 		ram_receive_nothing(stream->fd);
-	close(stream->fd);
 	return NULL;
 }
 
@@ -156,6 +169,9 @@ int background_resume(struct ckpt *ckpt, struct err *err)
 
 	for (unsigned int i = 0; i < ckpt->cluster->spec.vms && rc == 0; i++)
 		rc = vm_background_wait_running(ckpt_node(ckpt, i)->vm, err);
+	atomic_store(&ckpt->all_run, true);
+	for (unsigned int i = 0; i < ckpt->cluster->spec.vms && rc == 0; i++)
+		(void)fcntl(ckpt->vms[i].stream->fd, F_SETPIPE_SZ, STREAM_BYTES);
 	return ckpt_pause_end(ckpt, rc);
 }
 
@@ -171,7 +187,7 @@ static int stream_end(struct ckpt_vm *vm, struct err *err)
 		return 0;
 	if (stream->reading)
 		pthread_join(stream->thread, NULL);
-	else if (stream->fd >= 0)
+	if (stream->fd >= 0)
 		close(stream->fd);
 	rc = stream->rc;
 	if (rc < 0 && err)

@@ -500,7 +500,7 @@ static int receive(const struct text *text, struct ram_capture *capture, int sta
 	assert_int_equal(pipe(ends), 0);
 	writer.fd = ends[1];
 	assert_int_equal(pthread_create(&thread, NULL, write_text, &writer), 0);
-	rc = ram_receive(ends[0], "ram0", capture, state_fd, err);
+	rc = ram_receive(ends[0], "ram0", capture, state_fd, NULL, NULL, err);
 	if (rc < 0)
 		while (read(ends[0], &(char[512]){0}, 512) > 0)
 			;

@@ -34,7 +34,7 @@
 
 enum {
 	PIPE_PAGE_BYTES = 4096, /* a pipe of one page, which is the gate */
-	PIPE_BYTES = 1 << 20,   /* what an ordinary user may have */
+	PIPE_BYTES = 64 << 10,  /* behind the gate, until all VMs run */
 	RUNNING_MS = 60000,     /* from the open gate until the VM runs */
 	COMPLETED_MS = 60000,   /* from the end of the stream until QEMU says so */
 	BACKGROUND_STATUS_MAX = 32,
@@ -111,7 +111,7 @@ int vm_background_open(const struct vm *vm, int stream, struct err *err)
 	char page[PIPE_PAGE_BYTES];
 	ssize_t got;
 
-	/* More room for the stream is nothing but faster. */
+	/* Room for pages that the VM waits for, little of it: see ckpt_background.c. */
 	(void)fcntl(stream, F_SETPIPE_SZ, PIPE_BYTES);
 	do
 		got = read(stream, page, sizeof(page));

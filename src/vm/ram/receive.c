@@ -19,6 +19,8 @@ struct receiver {
 	struct ram_capture *capture;
 	int state_fd;
 	off_t state_end;
+	ram_receive_pace_fn pace;
+	void *arg;
 };
 
 static void take_page(void *arg, uint64_t offset, const void *page)
@@ -57,7 +59,8 @@ static int receive_some(int fd, char *buffer, size_t size, size_t *ret_got, stru
 	}
 }
 
-static int receive_all(int fd, struct ram_stream *stream, struct err *err)
+static int receive_all(const struct receiver *receiver, int fd, struct ram_stream *stream,
+		       struct err *err)
 {
 	CLEANUP_FREE char *buffer = malloc(BUFFER_BYTES);
 	size_t have = 0, got = 0, used = 0;
@@ -76,13 +79,16 @@ static int receive_all(int fd, struct ram_stream *stream, struct err *err)
 			return rc;
 		have -= used;
 		memmove(buffer, buffer + used, have);
+		if (receiver->pace)
+			receiver->pace(receiver->arg);
 	}
 }
 
 int ram_receive(int stream_fd, const char *block, struct ram_capture *capture, int state_fd,
-		struct err *err)
+		ram_receive_pace_fn pace, void *arg, struct err *err)
 {
-	struct receiver receiver = {.capture = capture, .state_fd = state_fd};
+	struct receiver receiver = {
+		.capture = capture, .state_fd = state_fd, .pace = pace, .arg = arg};
 	const struct ram_stream_sink sink = {
 		.block = block,
 		.bytes = ram_capture_size(capture),
@@ -100,7 +106,7 @@ int ram_receive(int stream_fd, const char *block, struct ram_capture *capture, i
 	stream = ram_stream_create(&sink, err);
 	if (!stream)
 		return -ENOMEM;
-	rc = receive_all(stream_fd, stream, err);
+	rc = receive_all(&receiver, stream_fd, stream, err);
 	ram_stream_destroy(stream);
 	return rc;
 }
