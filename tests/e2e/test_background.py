@@ -12,8 +12,7 @@ import sys
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 from guest_job import Job
 from harness import Host, Skip, check, main, wait_for
-from own_cache import own_cache
-from test_user import OpenTun, USER, copy_programs
+from test_user import user_host
 
 NAME, VMS, MEMORY = "back", ("vm0", "vm1"), "128M"
 MIB = 1 << 20
@@ -174,13 +173,7 @@ def test_ordinary_user():
     with open("/proc/sys/vm/unprivileged_userfaultfd") as file:
         if file.read().strip() != "0":
             raise Skip("this host lets everybody use userfaultfd")
-    with OpenTun(), Host(user=str(USER)) as host:
-        cache = os.path.join(host.dir, "cache")
-        host.programs = copy_programs(os.path.join(host.dir, "programs"))
-        own_cache(host.programs, cache, USER)
-        host.env.update(STASIS_LIBEXEC_DIR=host.programs, STASIS_CACHE_DIR=cache, HOME=host.dir, USER="nobody")
-        for name in ("XDG_RUNTIME_DIR", "XDG_CACHE_HOME", "XDG_STATE_HOME", "TMPDIR"):
-            host.env.pop(name, None)
+    with user_host() as host:
         host.up(NAME, 1, MEMORY, BACKGROUND)
         result = host.run("checkpoint", NAME, check_exit=False)
         check(result.returncode == 1 and "checkpoint: prepare: " in result.stderr and REFUSED in result.stderr,

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """An ordinary user, without any privilege, has clusters, checkpoints and restarts; nothing of them is left afterwards."""
 
+import contextlib
 import os
 import shutil
 import stat
@@ -56,13 +57,9 @@ def files_of_user(top):
     return [os.path.join(directory, name) for directory, _, files in os.walk(top) for name in files]
 
 
-def test_ordinary_user():
-    if os.geteuid() != 0:
-        raise Skip("only root can become another user")
-    if not shutil.which("setpriv"):
-        raise Skip("setpriv is not installed")
-    check(not processes_of_user(), "user %d has processes already: %s" % (USER, processes_of_user()))
-    shared_memory = set(os.listdir("/dev/shm"))
+@contextlib.contextmanager
+def user_host():
+    """A host of an ordinary user's: programs, cache and directories are that user's own."""
     with OpenTun(), Host(user=str(USER)) as host:
         cache = os.path.join(host.dir, "cache")
         host.programs = copy_programs(os.path.join(host.dir, "programs"))
@@ -70,6 +67,17 @@ def test_ordinary_user():
         host.env.update(STASIS_LIBEXEC_DIR=host.programs, STASIS_CACHE_DIR=cache, HOME=host.dir, USER="nobody")
         for name in ("XDG_RUNTIME_DIR", "XDG_CACHE_HOME", "XDG_STATE_HOME", "TMPDIR"):
             host.env.pop(name, None)
+        yield host
+
+
+def test_ordinary_user():
+    if os.geteuid() != 0:
+        raise Skip("only root can become another user")
+    if not shutil.which("setpriv"):
+        raise Skip("setpriv is not installed")
+    check(not processes_of_user(), "user %d has processes already: %s" % (USER, processes_of_user()))
+    shared_memory = set(os.listdir("/dev/shm"))
+    with user_host() as host:
         host.up("mine", 2)
         check(os.stat("/proc/%d" % host.daemon_pid()).st_uid == USER, "the daemon is not the user's")
         for pid in host.vm_pids("mine"):
