@@ -181,8 +181,11 @@ def test_faults_in_a_restart():
     site.proxy.set()
     check(site.host.vm_pids(NAME) == pids, "VMs were ended")
     site.check_store(ids)
-    site.close()
+
+
+def nothing_is_left():
+    Site.get().close()
 
 
 if __name__ == "__main__":
-    main([test_life] + ([test_faults_in_a_checkpoint, test_faults_in_a_restart] if LONG else []))
+    main([test_life] + ([test_faults_in_a_checkpoint, test_faults_in_a_restart] if LONG else []) + [nothing_is_left])
